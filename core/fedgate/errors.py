@@ -1,0 +1,150 @@
+"""Errors of our own: what happened, why, and what to do about it.
+
+Every failure that reaches a person or crosses a process boundary is a :class:`FedgateError`.
+Foreign exceptions are wrapped at the boundary where they appear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class FedgateError(Exception):
+    """A failure with a cause and a remedy.
+
+    ``code`` is stable and machine readable; ``exit_code`` is what the CLI ends with; ``status``
+    is the HTTP status of the problem document the API answers with.
+    """
+
+    code: ClassVar[str] = "internal"
+    exit_code: ClassVar[int] = 70
+    status: ClassVar[int] = 500
+
+    def __init__(self, what: str, *, why: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = self.what
+        if self.why:
+            text += f": {self.why}"
+        if self.remedy:
+            text += f" ({self.remedy})"
+        return text
+
+    def to_dict(self) -> dict[str, str]:
+        return {"code": self.code, "what": self.what, "why": self.why, "remedy": self.remedy}
+
+
+class InvalidBundle(FedgateError):
+    """The submitted archive or directory cannot be a workload."""
+
+    code, exit_code, status = "invalid-bundle", 65, 422
+
+
+class BundleTooLarge(InvalidBundle):
+    code, exit_code, status = "bundle-too-large", 65, 413
+
+
+class UnknownFramework(InvalidBundle):
+    code, exit_code, status = "unknown-framework", 65, 422
+
+
+class UnsupportedVersion(InvalidBundle):
+    code, exit_code, status = "unsupported-version", 65, 422
+
+
+class InvalidModel(FedgateError):
+    """Bytes that claim to be a model are not a valid one."""
+
+    code, exit_code, status = "invalid-model", 65, 422
+
+
+class InvalidMessage(FedgateError):
+    """A message that crossed a trust boundary is malformed or too large."""
+
+    code, exit_code, status = "invalid-message", 65, 400
+
+
+class InvalidConfig(FedgateError):
+    code, exit_code, status = "invalid-config", 78, 400
+
+
+class InvalidTransition(FedgateError):
+    code, exit_code, status = "invalid-transition", 70, 409
+
+
+class WorkloadFailed(FedgateError):
+    """The user's own code raised or ended abnormally."""
+
+    code, exit_code, status = "workload-failed", 1, 500
+
+
+class AdapterFailed(FedgateError):
+    """An adapter raised something that is not one of our errors."""
+
+    code, exit_code, status = "adapter-failed", 70, 500
+
+
+class PluginUnavailable(FedgateError):
+    code, exit_code, status = "plugin-unavailable", 69, 503
+
+
+class Denied(FedgateError):
+    """Policy says no."""
+
+    code, exit_code, status = "denied", 77, 403
+
+
+class Unauthenticated(FedgateError):
+    code, exit_code, status = "unauthenticated", 77, 401
+
+
+class NotFound(FedgateError):
+    code, exit_code, status = "not-found", 66, 404
+
+
+class Conflict(FedgateError):
+    code, exit_code, status = "conflict", 73, 409
+
+
+class Unavailable(FedgateError):
+    """A peer or a service that is needed now is not there."""
+
+    code, exit_code, status = "unavailable", 69, 503
+
+
+class DeadlineExceeded(FedgateError):
+    code, exit_code, status = "deadline-exceeded", 75, 504
+
+
+class SealBroken(FedgateError):
+    """An envelope or cargo failed authentication, order or size checks."""
+
+    code, exit_code, status = "seal-broken", 76, 400
+
+
+class EvidenceRejected(FedgateError):
+    """Attestation evidence did not appraise."""
+
+    code, exit_code, status = "evidence-rejected", 76, 403
+
+
+def _all_errors(cls: type[FedgateError]) -> Mapping[str, type[FedgateError]]:
+    found = {cls.code: cls}
+    for sub in cls.__subclasses__():
+        found.update(_all_errors(sub))
+    return found
+
+
+def error_from_dict(data: Mapping[str, Any]) -> FedgateError:
+    """The inverse of :meth:`FedgateError.to_dict`; unknown codes become plain FedgateErrors."""
+    kind = _all_errors(FedgateError).get(str(data.get("code")), FedgateError)
+    return kind(
+        str(data.get("what", "unknown failure")),
+        why=str(data.get("why", "")),
+        remedy=str(data.get("remedy", "")),
+    )

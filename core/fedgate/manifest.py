@@ -1,0 +1,38 @@
+"""What a bundle says about itself, read from its files without running any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fedgate.task import Scalar
+
+
+@dataclass(frozen=True)
+class Manifest:
+    framework: str
+    name: str
+    version: str = ""
+    #: The framework version the workload asks for, as it writes it (">=1.41,<2").
+    framework_version: str = ""
+    #: role ("coordinator", "worker", …) -> what runs there, in the framework's own notation.
+    entry_points: Mapping[str, str] = field(default_factory=dict)
+    #: Settings with defaults that a submitter may override.
+    config: Mapping[str, Scalar] = field(default_factory=dict)
+    dependencies: tuple[str, ...] = ()
+    min_sites: int = 1
+    #: Sites the workload names itself; empty means any.
+    sites: tuple[str, ...] = ()
+    #: "channel:topic" of opaque frames the workload is known to need.
+    frames: tuple[str, ...] = ()
+    #: Facts for a reviewer that fit nowhere else.
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Manifest:
+        known = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**known)

@@ -1,0 +1,84 @@
+"""Loading plugins by stevedore. Loading runs a plugin's code, so configuration names who may."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from importlib.metadata import entry_points
+from typing import Any
+
+from stevedore import DriverManager
+from stevedore.exception import NoMatches
+
+from fedgate.adapter import Adapter
+from fedgate.bundle import BundleTree
+from fedgate.errors import AdapterFailed, FedgateError, PluginUnavailable, UnknownFramework
+
+ADAPTERS = "fedgate.adapters"
+
+
+def names(group: str) -> list[str]:
+    """Names registered under an entry-point group; nothing is imported."""
+    return sorted({entry.name for entry in entry_points(group=group)})
+
+
+def load(group: str, name: str, *, allowed: Collection[str] | None = None) -> Any:
+    """The object behind one entry point, called without arguments if it is a class.
+
+    Raises :class:`PluginUnavailable` when it is not allowed, not installed, or does not load.
+    """
+    if allowed is not None and name not in allowed:
+        raise PluginUnavailable(
+            f"the plugin {name!r} is not allowed here",
+            why=f"allowed in {group} are: {', '.join(sorted(allowed)) or 'none'}",
+            remedy="add its name to the configuration's list of plugins",
+        )
+    try:
+        manager = DriverManager(
+            namespace=group,
+            name=name,
+            invoke_on_load=False,
+            warn_on_missing_entrypoint=False,
+            on_load_failure_callback=_reraise,
+        )
+    except NoMatches:
+        raise PluginUnavailable(
+            f"no plugin {name!r} is installed",
+            why=f"installed in {group} are: {', '.join(names(group)) or 'none'}",
+            remedy="install the distribution that provides it",
+        ) from None
+    except FedgateError:
+        raise
+    except Exception as error:
+        raise PluginUnavailable(f"the plugin {name!r} does not load", why=repr(error)) from error
+    driver = manager.driver
+    return driver() if isinstance(driver, type) else driver
+
+
+def _reraise(manager: Any, entry: Any, error: BaseException) -> None:
+    raise PluginUnavailable(f"the plugin {entry.name!r} does not load", why=repr(error)) from error
+
+
+def load_adapter(framework: str, *, allowed: Collection[str] | None = None) -> Adapter:
+    adapter = load(ADAPTERS, framework, allowed=allowed)
+    if not isinstance(adapter, Adapter):
+        raise PluginUnavailable(f"the plugin {framework!r} is not an adapter")
+    return adapter
+
+
+def recognise(tree: BundleTree, *, allowed: Collection[str] | None = None) -> Adapter:
+    """The adapter whose workload this is; raises :class:`UnknownFramework` when none says so."""
+    tried = [n for n in names(ADAPTERS) if allowed is None or n in allowed]
+    for name in tried:
+        adapter = load_adapter(name, allowed=allowed)
+        try:
+            if adapter.recognises(tree):
+                return adapter
+        except FedgateError:
+            raise
+        except Exception as error:
+            raise AdapterFailed(f"adapter {name!r} failed on this bundle", why=repr(error)) from error
+    raise UnknownFramework(
+        "no adapter recognises this workload",
+        why=f"asked: {', '.join(tried) or 'none'}; top-level files: {', '.join(sorted(tree)[:5])}",
+        remedy="submit a Flower app, a FLARE job, or install the adapter of your framework",
+    )

@@ -1,0 +1,98 @@
+"""The neutral unit of work: a task goes to one site, a result comes back; both belong to a round.
+
+``model`` is every array the adapter could lift out of the framework's message; ``body`` is the
+rest of that message, opaque to us. Lifting arrays is what makes governance possible: policy,
+egress guard and privacy work on ``model`` and ``metrics``, while ``body`` is metered and capped.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fedgate.model import Model
+
+#: What a value in ``metrics`` or ``config`` may be; it must survive JSON.
+Scalar = bool | int | float | str
+
+
+class TaskKind(enum.StrEnum):
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    QUERY = "query"
+    CUSTOM = "custom"
+
+
+class Failure(enum.StrEnum):
+    """Why a result carries no answer."""
+
+    WORKLOAD = "workload"  # the site's workload code raised or its process died
+    UNAVAILABLE = "unavailable"  # the site is gone, or its session ended
+    TIMEOUT = "timeout"  # the task's deadline passed
+    REFUSED = "refused"  # the site's guard or policy refused to send the result
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class TaskError:
+    failure: Failure
+    reason: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """Work for one site. ``round`` is 0 where the framework has no such notion."""
+
+    id: str
+    site: str
+    kind: TaskKind
+    round: int = 0
+    name: str = ""  # the framework's own name of the action, e.g. "train.warmup"
+    model: Model | None = None
+    config: Mapping[str, Scalar] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A site's answer to a task, or the reason why there is none."""
+
+    task: str
+    site: str
+    model: Model | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    examples: int | None = None
+    body: bytes = b""
+    error: TaskError | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Framework traffic that is neither task nor result (FLARE aux, events, streams).
+
+    Counted for each site, channel and direction, capped, and refused unless the data owner's
+    policy lists ``channel:topic``.
+    """
+
+    channel: str
+    topic: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Round:
+    """What happened in one round, for people, audit and metrics; never any weight."""
+
+    number: int
+    kind: TaskKind
+    sites: tuple[str, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)  # site -> reason
+    metrics: Mapping[str, float] = field(default_factory=dict)  # weighted mean over the sites
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    seconds: float = 0.0

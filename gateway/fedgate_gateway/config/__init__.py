@@ -1,0 +1,35 @@
+"""Configuration files of the programs and of projects."""
+
+from fedgate_gateway.config.base import Section, load_config
+from fedgate_gateway.config.programs import (
+    ChildLimits,
+    Dataset,
+    EnclaveConfig,
+    GatewayConfig,
+    GatewayLimits,
+    GatewayProject,
+    Guard,
+    Listen,
+    Runtime,
+    SiteConfig,
+)
+from fedgate_gateway.config.project import Member, ProjectConfig, Release, roster_digest
+
+__all__ = [
+    "ChildLimits",
+    "Dataset",
+    "EnclaveConfig",
+    "GatewayConfig",
+    "GatewayLimits",
+    "GatewayProject",
+    "Guard",
+    "Listen",
+    "Member",
+    "ProjectConfig",
+    "Release",
+    "Runtime",
+    "Section",
+    "SiteConfig",
+    "load_config",
+    "roster_digest",
+]

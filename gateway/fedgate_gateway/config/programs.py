@@ -1,0 +1,147 @@
+"""The configuration of each program: gateway, enclave host, site agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from fedgate.bundle import MIB
+from fedgate_gateway.config.base import ConfigPath, Section
+
+NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+_ADAPTERS = ("flower", "flare")
+
+
+class Listen(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(ge=1, le=65535)
+
+
+class GatewayLimits(Section):
+    bundle_bytes: int = Field(default=64 * MIB, gt=0)
+    unpacked_bytes: int = Field(default=256 * MIB, gt=0)
+    #: Seconds a job may wait in review and in the queue before it expires.
+    pending_seconds: float = Field(default=3600, gt=0)
+    cargo_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
+    spool_bytes: int = Field(default=64 * 1024 * MIB, gt=0)
+    #: A peer that is silent for this long is offline.
+    heartbeat_seconds: float = Field(default=5, gt=0)
+    offline_seconds: float = Field(default=15, gt=0)
+
+
+class GatewayProject(Section):
+    """What the gateway itself knows of a project: names for routing, and its own policy."""
+
+    sites: tuple[str, ...]
+    policy: ConfigPath | None = None
+
+
+class GatewayConfig(Section):
+    #: Keys, CA, embedded database and objects; created on first start, readable by its owner only.
+    data: ConfigPath
+    api: Listen
+    link: Listen
+    #: Host names and addresses that the server certificate is issued for.
+    hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
+    #: SQLAlchemy URL; empty: SQLite inside ``data``.
+    database: str = ""
+    #: obstore URL; empty: a folder inside ``data``.
+    objects: str = ""
+    adapters: tuple[str, ...] = _ADAPTERS
+    projects: Mapping[str, GatewayProject]
+    limits: GatewayLimits = GatewayLimits()
+
+
+class ChildLimits(Section):
+    """What a child process may use; 0 means no limit of ours."""
+
+    memory_bytes: int = Field(default=0, ge=0)
+    cpu_seconds: int = Field(default=0, ge=0)
+    open_files: int = Field(default=4096, ge=64)
+    file_bytes: int = Field(default=0, ge=0)
+    log_bytes: int = Field(default=64 * MIB, ge=0)
+    #: Seconds a child has to import and start.
+    start_seconds: float = Field(default=60, gt=0)
+    #: Seconds it has to end by itself once told to.
+    stop_seconds: float = Field(default=5, gt=0)
+
+
+class Runtime(Section):
+    """The interpreter and environment that a workload gets."""
+
+    #: Python of a prepared virtual environment; empty: the one that runs this program.
+    interpreter: str = ""
+    environment: Mapping[str, str] = {}
+    #: "bubblewrap", or "process" for none (name it to mean it).
+    sandbox: str = "bubblewrap"
+    limits: ChildLimits = ChildLimits()
+
+
+class EnclaveConfig(Section):
+    name: str = Field(pattern=NAME)
+    data: ConfigPath
+    #: host:port of the gateway's link.
+    gateway: str
+    api: str
+    #: An attester from ``fedgate.attesters``.
+    attester: str = "simulated"
+    adapters: tuple[str, ...] = _ADAPTERS
+    #: Project files; see ``ProjectConfig``.
+    projects: tuple[ConfigPath, ...]
+    runtime: Runtime = Runtime()
+    max_jobs: int = Field(default=4, ge=1)
+    #: Seconds that sites have to open their sessions.
+    start_seconds: float = Field(default=60, gt=0)
+    #: Seconds a whole job may run; 0: no limit.
+    job_seconds: float = Field(default=86400, ge=0)
+    #: Seconds one task may take unless the workload says less.
+    task_seconds: float = Field(default=3600, gt=0)
+    #: Seconds a site may be away before it counts as lost.
+    grace_seconds: float = Field(default=10, ge=0)
+
+
+class Dataset(Section):
+    #: A file or folder that the workload may read.
+    path: ConfigPath
+    #: Handed to the workload: Flower's node_config, FLARE and others as they say.
+    settings: Mapping[str, str | int | float | bool] = {}
+    #: Environment variables; ``{path}`` stands for the dataset's path.
+    environment: Mapping[str, str] = {}
+    #: Policy attributes of this dataset.
+    labels: tuple[str, ...] = ()
+
+
+class Guard(Section):
+    """What the egress guard checks before a result is sealed."""
+
+    #: Refuse results that hold NaN or infinity.
+    finite: bool = True
+    #: "signature": a train result must have the names, dtypes and shapes of the task's model.
+    match: Literal["signature", "off"] = "off"
+    result_bytes: int = Field(default=4 * 1024 * MIB, gt=0)
+    #: Bytes of the part we cannot read (``body``), and of all opaque frames of a job.
+    body_bytes: int = Field(default=16 * MIB, ge=0)
+    frame_bytes: int = Field(default=16 * MIB, ge=0)
+    #: "channel:topic" of opaque frames that may leave; none by default.
+    frames: tuple[str, ...] = ()
+
+
+class SiteConfig(Section):
+    name: str = Field(pattern=NAME)
+    data: ConfigPath
+    gateway: str
+    api: str
+    adapters: tuple[str, ...] = _ADAPTERS
+    #: Evidence kinds this site trusts; a simulated TEE counts only when named here.
+    evidence: tuple[str, ...] = ()
+    #: Cedar policy and this site's project files.
+    policy: ConfigPath
+    projects: tuple[ConfigPath, ...]
+    datasets: Mapping[str, Dataset] = {}
+    runtime: Runtime = Runtime()
+    guard: Guard = Guard()
+    max_jobs: int = Field(default=4, ge=1)
+    #: Seconds without a gateway before running jobs are given up.
+    grace_seconds: float = Field(default=60, ge=0)

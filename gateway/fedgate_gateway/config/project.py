@@ -1,0 +1,59 @@
+"""A project: who is in it, and what may leave its enclave.
+
+Enclaves and sites each hold their own copy of this file; the gateway's copy is never trusted by
+them. The roster of identity keys stands here until a charter signed by the members replaces it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from fedgate_gateway.config.base import Section
+
+
+class Member(Section):
+    #: The site's Ed25519 identity key, base64 of its raw 32 bytes.
+    identity: str
+
+
+class Release(Section):
+    """What the release gate lets out of the enclave, and how."""
+
+    #: "sealed": encrypted to the submitter's key; "clear": stored plain at the gateway.
+    model: Literal["sealed", "clear"] = "sealed"
+    artifacts: Literal["sealed", "clear", "never"] = "sealed"
+    logs: Literal["clear", "sealed", "never"] = "sealed"
+    metrics: Literal["clear", "never"] = "clear"
+    #: No model leaves that fewer sites than this contributed to.
+    minimum_cohort: int = Field(default=1, ge=1)
+    artifact_bytes: int = Field(default=256 * 1024 * 1024, ge=0)
+    log_bytes: int = Field(default=8 * 1024 * 1024, ge=0)
+
+
+class ProjectConfig(Section):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    members: Mapping[str, Member]
+    release: Release = Release()
+    #: Evidence kinds that members of this project accept; "simulated" must be named to count.
+    evidence: tuple[str, ...] = ()
+
+    def roster(self) -> dict[str, bytes]:
+        """Site name -> raw identity key."""
+        import base64
+
+        return {name: base64.b64decode(m.identity) for name, m in self.members.items()}
+
+
+def roster_digest(project: str, roster: Mapping[str, bytes]) -> bytes:
+    """SHA-256 over the canonical roster; bound into the enclave's evidence."""
+    text = json.dumps(
+        {"project": project, "members": {n: k.hex() for n, k in sorted(roster.items())}},
+        separators=(",", ":"),
+        sort_keys=True,
+    )
+    return hashlib.sha256(b"fedgate roster v1\0" + text.encode()).digest()
