@@ -37,7 +37,6 @@ def load(group: str, name: str, *, allowed: Collection[str] | None = None) -> An
             namespace=group,
             name=name,
             invoke_on_load=False,
-            warn_on_missing_entrypoint=False,
             on_load_failure_callback=_reraise,
         )
     except NoMatches:
@@ -68,15 +67,20 @@ def load_adapter(framework: str, *, allowed: Collection[str] | None = None) -> A
 def recognise(tree: BundleTree, *, allowed: Collection[str] | None = None) -> Adapter:
     """The adapter whose workload this is; raises :class:`UnknownFramework` when none says so."""
     tried = [n for n in names(ADAPTERS) if allowed is None or n in allowed]
+    broken: FedgateError | None = None
     for name in tried:
-        adapter = load_adapter(name, allowed=allowed)
+        try:
+            adapter = load_adapter(name, allowed=allowed)
+        except PluginUnavailable as error:  # one broken plugin must not disable the others
+            broken = error
+            continue
         try:
             if adapter.recognises(tree):
                 return adapter
-        except FedgateError:
-            raise
         except Exception as error:
             raise AdapterFailed(f"adapter {name!r} failed on this bundle", why=repr(error)) from error
+    if broken is not None:
+        raise broken
     raise UnknownFramework(
         "no adapter recognises this workload",
         why=f"asked: {', '.join(tried) or 'none'}; top-level files: {', '.join(sorted(tree)[:5])}",

@@ -1,0 +1,143 @@
+"""The coordinator's :class:`~fedgate.adapter.Federation`, inside the coordinator child."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from fedgate.adapter import SiteInfo
+from fedgate.errors import InvalidMessage
+from fedgate.model import Model
+from fedgate.task import Failure, Frame, Result, Task, TaskError
+from fedgate_gateway.child import notes
+from fedgate_gateway.child.port import Port
+
+
+class ChildFederation:
+    """Thread-safe; results arrive on the reader thread and wait here for their dispatch."""
+
+    def __init__(self, port: Port, sites: Sequence[str]) -> None:
+        self._port = port
+        self._online = dict.fromkeys(sites, True)
+        self._lock = threading.Lock()
+        self._waiting: dict[str, queue.SimpleQueue[Result]] = {}
+        self._on_frame: list[Callable[[str, Frame], None]] = []
+        self._on_lost: list[Callable[[str], None]] = []
+        self._callbacks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._cancelled = threading.Event()
+        self._gone = False
+        self.results = self.failures = 0
+        threading.Thread(target=self._run_callbacks, name="callbacks", daemon=True).start()
+
+    # -- what a coordinator calls ------------------------------------------------------------
+
+    def sites(self) -> Sequence[SiteInfo]:
+        with self._lock:
+            return [SiteInfo(n, i, up) for i, (n, up) in enumerate(self._online.items())]
+
+    def dispatch(
+        self, tasks: Iterable[Task], *, deadline: float | None = None, ordered: bool = True
+    ) -> Iterator[Result]:
+        arrived: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        order: list[str] = []
+        for task in tasks:
+            self._register(task, arrived)
+            order.append(task.id)
+            self._port.send(
+                "task", note=notes.task_note(task), model=task.model, deadline=deadline
+            )
+            del task  # its model must not outlive the caller's interest
+        return self._in_order(order, arrived) if ordered else self._as_they_come(order, arrived)
+
+    def _register(self, task: Task, arrived: queue.SimpleQueue[Result]) -> None:
+        with self._lock:
+            if task.site not in self._online:
+                raise InvalidMessage(
+                    f"no site {task.site!r} in this job", why=f"its sites: {list(self._online)}"
+                )
+            if task.id in self._waiting:
+                raise InvalidMessage(f"task {task.id!r} is already under way")
+            if self._gone:
+                arrived.put(_cancelled(task.id, task.site))
+            else:
+                self._waiting[task.id] = arrived
+
+    @staticmethod
+    def _as_they_come(order: list[str], arrived: queue.SimpleQueue[Result]) -> Iterator[Result]:
+        for _ in order:
+            yield arrived.get()
+
+    @staticmethod
+    def _in_order(order: list[str], arrived: queue.SimpleQueue[Result]) -> Iterator[Result]:
+        early: dict[str, Result] = {}
+        for task in order:
+            while task not in early:
+                result = arrived.get()
+                early[result.task] = result
+                del result
+            yield early.pop(task)
+
+    def publish(
+        self, model: Model | None, *, round: int, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        numbers = {str(k): float(v) for k, v in (metrics or {}).items()}
+        self._port.send("publish", model=model, round=int(round), metrics=numbers)
+
+    def post(self, site: str, frame: Frame) -> None:
+        self._port.send("frame", note=notes.frame_note(frame), site=site)
+
+    def on_frame(self, callback: Callable[[str, Frame], None]) -> None:
+        self._on_frame.append(callback)
+
+    def on_site_lost(self, callback: Callable[[str], None]) -> None:
+        self._on_lost.append(callback)
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    # -- what the reader thread calls --------------------------------------------------------
+
+    def deliver(self, result: Result) -> None:
+        with self._lock:
+            arrived = self._waiting.pop(result.task, None)
+            self.results += 1
+            self.failures += not result.ok
+        if arrived is not None:
+            arrived.put(result)
+
+    def deliver_frame(self, site: str, frame: Frame) -> None:
+        for callback in self._on_frame:
+            self._callbacks.put(lambda c=callback: c(site, frame))  # type: ignore[misc]
+
+    def set_online(self, site: str, online: bool) -> None:
+        with self._lock:
+            if site not in self._online:
+                return
+            self._online[site] = online
+        if not online:
+            for callback in self._on_lost:
+                self._callbacks.put(lambda c=callback: c(site))  # type: ignore[misc]
+
+    def cancel(self) -> None:
+        """End every dispatch that waits; nothing new will be answered."""
+        self._cancelled.set()
+        with self._lock:
+            self._gone = True
+            waiting, self._waiting = self._waiting, {}
+        for task, arrived in waiting.items():
+            arrived.put(_cancelled(task, ""))
+
+    def _run_callbacks(self) -> None:
+        """Adapter callbacks run here, so that a slow one never stops results from arriving."""
+        while True:
+            callback = self._callbacks.get()
+            try:
+                callback()
+            except Exception as error:
+                print(f"fedgate: a callback of the adapter failed: {error!r}", flush=True)
+
+
+def _cancelled(task: str, site: str) -> Result:
+    return Result(task, site, error=TaskError(Failure.CANCELLED, "the job is being cancelled"))

@@ -1,0 +1,69 @@
+"""Confinement by bubblewrap: own namespaces, no network, no capabilities, files by allow-list."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedgate_gateway.sandbox.contract import Confinement, Sandbox
+
+_SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin")
+_ETC = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/etc/nsswitch.conf")
+_NOBODY = "65534"
+
+
+class Bubblewrap(Sandbox):
+    name = "bubblewrap"
+    confines = True
+
+    def unavailable(self) -> str | None:
+        return _probe()
+
+    def command(self, argv: Sequence[str], confinement: Confinement) -> list[str]:
+        command = [
+            *_base(),
+            "--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "fedgate",
+            "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm",  # noqa: S108
+        ]  # fmt: skip
+        # Parents before children: a later bind inside an earlier one must win.
+        binds = {path.resolve(): "--ro-bind" for path in confinement.read}
+        binds |= {path.resolve(): "--bind" for path in (*confinement.write, confinement.cwd)}
+        for path in sorted(binds, key=lambda p: len(p.parts)):
+            if path.exists():
+                command += [binds[path], str(path), str(path)]
+        return [*command, "--chdir", str(confinement.cwd.resolve()), "--", *argv]
+
+
+def _base() -> list[str]:
+    command = [
+        "bwrap", "--unshare-all", "--unshare-user", "--cap-drop", "ALL", "--new-session",
+        "--die-with-parent",
+    ]  # fmt: skip
+    for place in _SYSTEM:
+        path = Path(place)
+        if path.is_symlink():
+            command += ["--symlink", str(path.readlink()), place]
+        elif path.exists():
+            command += ["--ro-bind", place, place]
+    for place in _ETC:
+        command += ["--ro-bind-try", place, place]
+    return command
+
+
+@functools.cache
+def _probe() -> str | None:
+    if shutil.which("bwrap") is None:
+        return "bwrap is not installed (package bubblewrap)"
+    try:
+        ran = subprocess.run(
+            [*_base(), "--proc", "/proc", "--dev", "/dev", "--", "/usr/bin/env", "true"],
+            capture_output=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bwrap does not start: {error}"
+    if ran.returncode != 0:
+        return f"bwrap cannot make namespaces here: {ran.stderr.decode(errors='replace')[:200]}"
+    return None
