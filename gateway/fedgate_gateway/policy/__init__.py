@@ -1,0 +1,34 @@
+"""Policies in Cedar: each data owner's own rules, and the gateway's."""
+
+from fedgate_gateway.policy.decision import Decision, Rule
+from fedgate_gateway.policy.engine import Policy, Request, Uid, check, digest
+from fedgate_gateway.policy.explain import Explanation, RuleTrace, explain
+from fedgate_gateway.policy.requests import (
+    EvidenceFacts,
+    JoinRequest,
+    ReleaseFacts,
+    SubmitRequest,
+    WorkloadFacts,
+    decide_join,
+    decide_submit,
+)
+
+__all__ = [
+    "Decision",
+    "EvidenceFacts",
+    "Explanation",
+    "JoinRequest",
+    "Policy",
+    "ReleaseFacts",
+    "Request",
+    "Rule",
+    "RuleTrace",
+    "SubmitRequest",
+    "Uid",
+    "WorkloadFacts",
+    "check",
+    "decide_join",
+    "decide_submit",
+    "digest",
+    "explain",
+]
