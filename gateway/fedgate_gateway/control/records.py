@@ -1,0 +1,148 @@
+"""What the gateway knows of jobs, in the words that the API, the scheduler and the relay share."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from fedgate.job import Job
+from fedgate.manifest import Manifest
+from fedgate.task import Scalar
+
+#: The kind of event that a state change writes; nobody else may.
+STATE_EVENT = "state"
+SITE_EVENT = "site"
+OUTPUT_EVENT = "output"
+LOG_EVENT = "log"
+
+#: Raw X-Wing public key: ML-KEM-768 (1184 bytes) and X25519 (32 bytes).
+RECIPIENT_BYTES = 1216
+
+
+@dataclass(frozen=True)
+class JobRecord(Job):
+    """A job with what only the gateway needs to know of it."""
+
+    #: Until when it may wait in review and in the queue; see ``GatewayLimits.pending_seconds``.
+    pending_until: datetime | None = None
+    #: The enclave that took it; empty before that.
+    enclave: str = ""
+    #: Raw X-Wing public key that outputs are sealed to; none where the project releases in clear.
+    recipient: bytes | None = None
+    #: Seconds one task may take; none: what the enclave's configuration says.
+    task_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class EventRecord:
+    """One thing that happened to a job; ids grow, and are those of the server-sent events."""
+
+    id: int
+    job: str
+    at: datetime
+    kind: str
+    data: Mapping[str, Any]
+
+
+class Decision(enum.StrEnum):
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True)
+class JobSite:
+    site: str
+    decision: Decision
+    reason: str = ""
+    decided: datetime | None = None
+
+
+class OutputKind(enum.StrEnum):
+    MODEL = "model"
+    ARTIFACTS = "artifacts"
+    LOG = "log"
+
+
+@dataclass(frozen=True)
+class Output:
+    """Something a job released. ``digest`` is of the stored bytes, sealed or not."""
+
+    job: str
+    name: str
+    kind: OutputKind
+    object_key: str
+    size: int
+    digest: str
+    sealed: bool
+    created: datetime
+
+
+@dataclass(frozen=True)
+class BundleRecord:
+    digest: str
+    size: int
+    framework: str
+    manifest: Manifest
+    object_key: str
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs a listing shows; None means any."""
+
+    project: str | None = None
+    state: str | None = None
+    framework: str | None = None
+    submitter: str | None = None
+
+
+@dataclass(frozen=True)
+class JobPage:
+    jobs: tuple[JobRecord, ...]
+    #: For the next call; none on the last page.
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class SubmitOptions:
+    """What a submitter chooses; the bundle says the rest."""
+
+    project: str
+    #: Empty: the sites that the workload names, or else all of the project.
+    sites: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    #: None: what the workload asks for.
+    min_sites: int | None = None
+    config: Mapping[str, Scalar] = field(default_factory=dict)
+    #: Empty: the workload's own name.
+    name: str = ""
+    recipient: bytes | None = None
+    task_seconds: float | None = None
+    #: The same key and request from the same token give the same job.
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A checked submission, as the gateway's policy sees it."""
+
+    project: str
+    submitter: str
+    bundle: str
+    size: int
+    manifest: Manifest
+    sites: tuple[str, ...]
+    datasets: tuple[str, ...]
+    min_sites: int
+    config: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class PolicyDecision:
+    allowed: bool
+    #: Why, for a person: the rules that decided, or the errors that made it a no.
+    reasons: tuple[str, ...] = ()

@@ -1,0 +1,103 @@
+"""The database behind everything: SQLite in WAL mode by default, PostgreSQL by URL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from fedgate.errors import Unavailable
+from fedgate_gateway.store import schema
+
+#: How a writing transaction begins on SQLite: it takes the write lock at once, since a reader
+#: that turns writer half-way fails instead of waiting.
+_BEGIN = "fedgate_begin"
+
+
+class Database:
+    """An engine, its transactions and its migrations. Thread-safe."""
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.engine: Engine = create_engine(
+            parsed, pool_pre_ping=not self.is_sqlite, pool_size=8, max_overflow=32
+        )
+        self._writing = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        # One writer at a time is SQLite's own rule; waiting for a lock here is fair and immediate,
+        # where SQLite's busy handler sleeps and guesses.
+        self._writer = threading.Lock() if self.is_sqlite else nullcontext()
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _configure_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Database:
+        """The embedded database of a data folder, readable by its owner only."""
+        file = folder / "gateway.db"
+        file.touch(mode=0o600)
+        return cls(f"sqlite:///{file}")
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A consistent view; whatever is changed in it is rolled back."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction, committed at the end and rolled back when anything raises.
+
+        Not reentrant: opening a second one in the same thread would wait for itself.
+        """
+        opened = Session(self._writing, expire_on_commit=False)
+        with self._writer, opened as session, session.begin():
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest version; does nothing when it is there already."""
+        with self._writer, self._writing.begin() as connection:
+            schema.upgrade(connection)
+
+    def differences(self) -> list[Any]:
+        """What the models have and the database lacks, or the other way round; empty when equal."""
+        with self.engine.connect() as connection:
+            return schema.differences(connection)
+
+    def check(self) -> None:
+        """Raise :class:`Unavailable` unless the database answers and has the newest schema."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+                current = schema.is_current(connection)
+        except SQLAlchemyError as error:
+            raise Unavailable("the database does not answer", why=type(error).__name__) from error
+        if not current:
+            raise Unavailable("the database has another schema", remedy="restart the gateway")
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where we say, not where sqlite3 guesses
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # A committed audit entry may be published in a checkpoint; it must survive a power cut.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(str(connection.get_execution_options().get(_BEGIN, "BEGIN")))

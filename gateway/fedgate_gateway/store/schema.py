@@ -1,0 +1,49 @@
+"""Versions of the schema, by Alembic; the migrations are part of the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def metadata() -> MetaData:
+    """All tables, also those of the audit log, which lives in the same database."""
+    import fedgate_gateway.audit.tables
+    import fedgate_gateway.store.tables  # noqa: F401
+    from fedgate_gateway.store.base import Base
+
+    return Base.metadata
+
+
+def config(connection: Connection | None = None) -> Config:
+    settings = Config()
+    settings.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    settings.set_main_option("path_separator", "os")
+    settings.attributes["connection"] = connection
+    return settings
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the missing migrations in the caller's transaction."""
+    command.upgrade(config(connection), "head")
+
+
+def differences(connection: Connection) -> list[Any]:
+    context = MigrationContext.configure(
+        connection, opts={"compare_type": True, "compare_server_default": True}
+    )
+    return list(compare_metadata(context, metadata()))
+
+
+def is_current(connection: Connection) -> bool:
+    heads = ScriptDirectory.from_config(config()).get_heads()
+    return set(MigrationContext.configure(connection).get_current_heads()) == set(heads)
