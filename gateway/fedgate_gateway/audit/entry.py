@@ -88,9 +88,9 @@ class Entry:
         return entry
 
 
-def canonical_json(value: Any) -> bytes:
+def canonical_json(value: Any, *, depth: int = MAX_DEPTH) -> bytes:
     """The one encoding of a JSON value; raises :class:`InvalidMessage` for anything else."""
-    _check(value, MAX_DEPTH)
+    _check(value, depth)
     try:
         text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return text.encode("utf-8")
@@ -98,20 +98,20 @@ def canonical_json(value: Any) -> bytes:
         raise InvalidMessage("text that is not Unicode", why=str(error)) from error
 
 
-def parse_canonical(encoded: bytes) -> Any:
+def parse_canonical(encoded: bytes, *, depth: int = MAX_DEPTH) -> Any:
     """Decode JSON and insist that it was canonical: no duplicate keys, no other spelling."""
     try:
         value = json.loads(encoded)
     except (ValueError, RecursionError) as error:
         raise InvalidMessage("not JSON", why=str(error)) from error
-    if canonical_json(value) != encoded:
+    if canonical_json(value, depth=depth) != encoded:
         raise InvalidMessage("JSON that is not in its canonical form")
     return value
 
 
 def _check(value: Any, depth: int) -> None:
     if depth < 0:
-        raise InvalidMessage("an audit value is nested too deeply", why=f"at most {MAX_DEPTH}")
+        raise InvalidMessage("an audit value is nested too deeply")
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):

@@ -127,6 +127,9 @@ def _b64(raw: bytes) -> str:
 
 def _unb64(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidMessage("not base64", why=str(error)) from error
+    if _b64(raw) != text:  # unused bits in the last character would make a second spelling
+        raise InvalidMessage("not canonical base64")
+    return raw
