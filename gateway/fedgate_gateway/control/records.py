@@ -18,9 +18,6 @@ SITE_EVENT = "site"
 OUTPUT_EVENT = "output"
 LOG_EVENT = "log"
 
-#: Raw X-Wing public key: ML-KEM-768 (1184 bytes) and X25519 (32 bytes).
-RECIPIENT_BYTES = 1216
-
 
 @dataclass(frozen=True)
 class JobRecord(Job):
@@ -132,6 +129,7 @@ class Submission:
 
     project: str
     submitter: str
+    name: str
     bundle: str
     size: int
     manifest: Manifest

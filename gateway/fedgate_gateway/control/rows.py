@@ -34,8 +34,13 @@ def job_row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
     query = select(JobRow).where(JobRow.id == job_id)
     row = session.scalar(query.with_for_update() if lock else query)
     if row is None:
-        raise NotFound(f"there is no job {job_id[:64]!r}", remedy="see `fedgate job list`")
+        raise no_job(job_id)
     return row
+
+
+def no_job(job_id: str) -> NotFound:
+    """The same words for a job that is not there and for one that is not to be seen."""
+    return NotFound(f"there is no job {job_id[:64]!r}", remedy="see `fedgate job list`")
 
 
 def job_records(session: Session, rows: Sequence[JobRow]) -> list[JobRecord]:
@@ -46,7 +51,7 @@ def job_records(session: Session, rows: Sequence[JobRow]) -> list[JobRecord]:
     for job, site in session.execute(placed.order_by(JobSiteRow.job, JobSiteRow.position)):
         sites[job].append(site)
     wanted = select(RecipientRow.job, RecipientRow.public_key).where(RecipientRow.job.in_(ids))
-    recipients = {job: key for job, key in session.execute(wanted)}
+    recipients = dict(session.execute(wanted).tuples().all())
     return [_job(row, tuple(sites[row.id]), recipients.get(row.id)) for row in rows]
 
 

@@ -16,11 +16,11 @@ from fedgate.manifest import Manifest
 from fedgate.task import Scalar
 from fedgate_gateway.config import GatewayLimits, GatewayProject
 from fedgate_gateway.control.records import (
-    RECIPIENT_BYTES,
     PolicyDecision,
     Submission,
     SubmitOptions,
 )
+from fedgate_gateway.sealed.keys import SealingPublicKey
 
 Recognise = Callable[[BundleTree], Adapter]
 SubmitPolicy = Callable[[Submission], PolicyDecision]
@@ -47,11 +47,8 @@ def check_options(options: SubmitOptions) -> None:
             raise InvalidMessage(f"the list of {what} has duplicates, or more than {_MAX_NAMES}")
     _matches(_TITLE, options.name, "the job's name")
     _matches(_IDEMPOTENCY_KEY, options.idempotency_key, "the Idempotency-Key")
-    if options.recipient is not None and len(options.recipient) != RECIPIENT_BYTES:
-        raise InvalidMessage(
-            "the recipient is not an X-Wing public key",
-            why=f"{len(options.recipient)} bytes instead of {RECIPIENT_BYTES}",
-        )
+    if options.recipient is not None:
+        SealingPublicKey(options.recipient)  # raises what is wrong with it
     seconds = options.task_seconds
     if seconds is not None and not (math.isfinite(seconds) and 0 < seconds <= _MAX_TASK_SECONDS):
         raise InvalidMessage(f"a task may take between 0 and {_MAX_TASK_SECONDS:.0f} seconds")
@@ -91,6 +88,7 @@ def inspect(
     return Submission(
         project=options.project,
         submitter=submitter,
+        name=(options.name or manifest.name)[:255],
         bundle=bundle.digest,
         size=bundle.size,
         manifest=manifest,

@@ -1,0 +1,82 @@
+"""What people watch a job by: events, in order, and waking those who wait for the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import select
+
+from fedgate.errors import InvalidMessage
+from fedgate_gateway.control import rows
+from fedgate_gateway.control.bell import Bell
+from fedgate_gateway.control.records import OUTPUT_EVENT, SITE_EVENT, STATE_EVENT, EventRecord
+from fedgate_gateway.control.transitions import add_event
+from fedgate_gateway.store import Database
+from fedgate_gateway.store.tables import JobEventRow
+
+MAX_EVENT_BYTES = 64 * 1024
+#: Written only together with what they tell of.
+_RESERVED = frozenset({STATE_EVENT, SITE_EVENT, OUTPUT_EVENT})
+_KIND = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
+#: An event that another process wrote rings no bell here; look again after this many seconds.
+_LOOK_AGAIN = 5.0
+
+
+class JobEvents:
+    """The events of all jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.bell = Bell()
+
+    def record_all(
+        self, job_id: str, events: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> list[EventRecord]:
+        for kind, data in events:
+            _check(kind, data)
+        with self._database.write() as session:
+            rows.job_row(session, job_id)
+            added = [add_event(session, job_id, kind, data) for kind, data in events]
+            told = [rows.event_record(row) for row in added]
+        self.bell.ring(job_id)
+        return told
+
+    def after(
+        self, job_id: str, event_id: int, *, kind: str | None = None, limit: int = 1000
+    ) -> list[EventRecord]:
+        query = select(JobEventRow).where(JobEventRow.job == job_id, JobEventRow.id > event_id)
+        if kind is not None:
+            query = query.where(JobEventRow.kind == kind)
+        with self._database.read() as session:
+            found = session.scalars(query.order_by(JobEventRow.id).limit(limit)).all()
+            return [rows.event_record(row) for row in found]
+
+    async def wait(self, job_id: str, event_id: int, seconds: float | None) -> list[EventRecord]:
+        loop = asyncio.get_running_loop()
+        until = None if seconds is None else loop.time() + seconds
+        # Listen before looking: an event between the two would be missed otherwise.
+        with self.bell.listen(job_id) as rung:
+            while True:
+                rung.clear()
+                found = await asyncio.to_thread(self.after, job_id, event_id)
+                left = _LOOK_AGAIN if until is None else min(_LOOK_AGAIN, until - loop.time())
+                if found or left <= 0:
+                    return found
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(rung.wait(), left)
+
+
+def _check(kind: str, data: Mapping[str, Any]) -> None:
+    if not _KIND.fullmatch(kind) or kind in _RESERVED:
+        raise InvalidMessage(f"{kind!r:.60} is not a kind of event that can be recorded")
+    try:
+        size = len(json.dumps(dict(data), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidMessage("an event's data is not JSON", why=str(error)) from error
+    if size > MAX_EVENT_BYTES:
+        raise InvalidMessage("an event is too large", why=f"{size} bytes of {MAX_EVENT_BYTES}")

@@ -1,0 +1,97 @@
+"""Everything the gateway program holds, opened from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+
+from fedgate.plugins import recognise as recognise_installed
+from fedgate_gateway.audit.log import AuditLog
+from fedgate_gateway.audit.signer import LogSigner
+from fedgate_gateway.config import GatewayConfig
+from fedgate_gateway.control.jobs import JobService
+from fedgate_gateway.control.submission import Recognise, SubmitPolicy
+from fedgate_gateway.control.submit_policy import project_policies
+from fedgate_gateway.control.tokens import Tokens
+from fedgate_gateway.pki import Authority, Enrolments, PeerKind, Peers
+from fedgate_gateway.pki.private_files import private_folder
+from fedgate_gateway.store import Database, Objects
+
+#: Is this peer linked right now? The relay knows.
+Presence = Callable[[PeerKind, str], bool]
+
+
+def nobody_linked(kind: PeerKind, name: str) -> bool:
+    """The presence of peers before the relay runs."""
+    return False
+
+
+ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 (a file's name)
+
+
+@dataclass
+class GatewayState:
+    """The gateway's parts. ``presence`` is set by the relay once it runs."""
+
+    config: GatewayConfig
+    database: Database
+    objects: Objects
+    authority: Authority
+    audit: AuditLog
+    policy: SubmitPolicy
+    tokens: Tokens
+    peers: Peers
+    enrolments: Enrolments
+    jobs: JobService
+    presence: Presence = nobody_linked
+    #: Whatever is registered here is served at /metrics.
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def open_gateway_state(
+    config: GatewayConfig, *, recognise: Recognise | None = None
+) -> GatewayState:
+    """Open, migrate and check everything; makes keys, CA and an admin token on first start.
+
+    The admin token is left in ``<data>/admin-token`` (0600). Raises :class:`InvalidConfig` for
+    broken policies or open key files, and :class:`LogDamaged` when the audit log was altered.
+    ``recognise`` defaults to the installed adapters that the configuration allows.
+    """
+    data = private_folder(config.data)
+    policy = project_policies(config.projects)
+    database = Database(config.database) if config.database else Database.in_folder(data)
+    database.migrate()
+    objects = (
+        Objects.open(config.objects) if config.objects else Objects.in_folder(data / "objects")
+    )
+    audit = AuditLog(database.engine, LogSigner.open(data / "audit.key"))
+    authority = Authority.open(data / "pki")
+    tokens = Tokens(database, audit)
+    tokens.bootstrap(data / ADMIN_TOKEN_FILE)
+    jobs = JobService(
+        database,
+        objects,
+        audit=audit,
+        policy=policy,
+        projects=config.projects,
+        limits=config.limits,
+        recognise=recognise or partial(recognise_installed, allowed=config.adapters),
+    )
+    return GatewayState(
+        config=config,
+        database=database,
+        objects=objects,
+        authority=authority,
+        audit=audit,
+        policy=policy,
+        tokens=tokens,
+        peers=Peers(database, audit),
+        enrolments=Enrolments(database, authority, audit),
+        jobs=jobs,
+    )

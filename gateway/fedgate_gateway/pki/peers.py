@@ -1,0 +1,121 @@
+"""Who is enrolled: peers, their certificates, and whether those still count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.x509 import Certificate
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from fedgate.errors import NotFound, Unauthenticated
+from fedgate_gateway.control.audit_sink import AuditSink
+from fedgate_gateway.pki.names import PeerKind, fingerprint, load_certificate, peer_of
+from fedgate_gateway.store import Database
+from fedgate_gateway.store.base import utc_now
+from fedgate_gateway.store.tables import PeerRow
+
+
+@dataclass(frozen=True)
+class Peer:
+    kind: PeerKind
+    name: str
+    fingerprint: str
+    #: Raw Ed25519 public key, as the peer proved it when it enrolled.
+    identity: bytes
+    enrolled: datetime
+    expires: datetime
+    revoked: datetime | None = None
+
+
+class Peers:
+    """The register of peers. Quick and thread-safe."""
+
+    def __init__(self, database: Database, audit: AuditSink) -> None:
+        self._database = database
+        self._audit = audit
+
+    def admit(self, certificate_pem: bytes) -> Peer:
+        """The peer behind a TLS client certificate that our CA issued.
+
+        Raises :class:`Unauthenticated` when it is unknown, revoked, or not a peer's at all.
+        """
+        kind, name = peer_of(certificate_pem)
+        printed = fingerprint(load_certificate(certificate_pem))
+        with self._database.read() as session:
+            row = session.get(PeerRow, printed)
+            if row is None or (row.kind, row.name) != (kind, name):
+                raise Unauthenticated(f"{kind} {name!r} is not enrolled with this certificate")
+            if row.revoked is not None or row.expires <= utc_now():
+                raise Unauthenticated(
+                    f"the certificate of {kind} {name!r} no longer counts",
+                    why="it expired" if row.revoked is None else "it was revoked or replaced",
+                    remedy="enrol again with a fresh token",
+                )
+            return _peer(row)
+
+    def is_revoked(self, kind: str, name: str, certificate_fingerprint: str) -> bool:
+        """True unless exactly this certificate is enrolled for this peer and not revoked."""
+        with self._database.read() as session:
+            row = session.get(PeerRow, certificate_fingerprint)
+            return row is None or (row.kind, row.name) != (kind, name) or row.revoked is not None
+
+    def list(self, kind: PeerKind | None = None) -> Sequence[Peer]:
+        """Peers that are enrolled and not revoked, by kind and name."""
+        query = select(PeerRow).where(PeerRow.revoked.is_(None))
+        if kind is not None:
+            query = query.where(PeerRow.kind == kind)
+        with self._database.read() as session:
+            found = session.scalars(query.order_by(PeerRow.kind, PeerRow.name))
+            return [_peer(row) for row in found]
+
+    def revoke(self, kind: PeerKind, name: str, *, actor: str) -> None:
+        """Make all certificates of a peer worthless from now on. Raises :class:`NotFound`."""
+        with self._database.write() as session:
+            if not revoke_rows(session, kind, name):
+                raise NotFound(f"no {kind} {name[:80]!r} is enrolled")
+            told = {"kind": kind.value, "name": name}
+            self._audit.append("peer.revoked", told, actor=actor, session=session)
+
+
+def add_row(
+    session: Session, kind: PeerKind, name: str, certificate: Certificate, identity: bytes
+) -> Peer:
+    """Enrol a certificate; those that the peer had before stop to count."""
+    revoke_rows(session, kind, name)
+    row = PeerRow(
+        fingerprint=fingerprint(certificate),
+        kind=kind.value,
+        name=name,
+        serial=f"{certificate.serial_number:x}",
+        identity=identity,
+        enrolled=utc_now(),
+        expires=certificate.not_valid_after_utc,
+        revoked=None,
+    )
+    session.add(row)
+    session.flush()
+    return _peer(row)
+
+
+def revoke_rows(session: Session, kind: PeerKind, name: str) -> bool:
+    """True if there was something to revoke."""
+    mine = update(PeerRow).where(
+        PeerRow.kind == kind.value, PeerRow.name == name, PeerRow.revoked.is_(None)
+    )
+    revoked = session.execute(mine.values(revoked=utc_now()).returning(PeerRow.fingerprint))
+    return bool(revoked.all())
+
+
+def _peer(row: PeerRow) -> Peer:
+    return Peer(
+        kind=PeerKind(row.kind),
+        name=row.name,
+        fingerprint=row.fingerprint,
+        identity=row.identity,
+        enrolled=row.enrolled,
+        expires=row.expires,
+        revoked=row.revoked,
+    )
