@@ -1,0 +1,110 @@
+"""Every private name of nvflare that we rely on, in one place, for one minor version.
+
+``nvflare.private`` and the module internals used elsewhere through these names are no public API:
+read them again before widening the version check.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fedgate.errors import UnsupportedVersion
+
+SUPPORTED = "2.9"
+
+
+def _check_version() -> None:
+    try:
+        found = version("nvflare")
+    except PackageNotFoundError:
+        raise UnsupportedVersion(
+            "NVIDIA FLARE is not installed where the job is to run",
+            remedy="install fedgate[flare] into that interpreter",
+        ) from None
+    if found.split(".")[:2] != SUPPORTED.split("."):
+        raise UnsupportedVersion(
+            f"NVIDIA FLARE {found} is not supported",
+            why=f"this adapter is written for {SUPPORTED}",
+            remedy=f"install nvflare=={SUPPORTED}.*",
+        )
+
+
+_check_version()
+
+from nvflare.apis.impl.bcast_manager import (  # noqa: E402
+    _KEY_MIN_RESPS as KEY_MIN_RESPONSES,
+)
+from nvflare.apis.impl.bcast_manager import (  # noqa: E402
+    BcastForeverTaskManager,
+    BcastTaskManager,
+)
+from nvflare.apis.impl.wf_comm_server import (  # noqa: E402
+    _TASK_KEY_MANAGER as KEY_TASK_MANAGER,
+)
+from nvflare.apis.impl.wf_comm_server import (  # noqa: E402
+    WFCommServer,
+    _DeadClientStatus,
+)
+from nvflare.fuel.data_event.data_bus import DataBus  # noqa: E402
+from nvflare.fuel.hci.server.authz import AuthorizationService  # noqa: E402
+from nvflare.fuel.sec.audit import AuditService  # noqa: E402
+from nvflare.fuel.utils.config_service import ConfigService  # noqa: E402
+from nvflare.fuel.utils.fobs import fobs as fobs_core  # noqa: E402
+from nvflare.fuel.utils.fobs.datum import DatumManager  # noqa: E402
+from nvflare.private.defs import SpecialTaskName, TaskConstant, new_cell_message  # noqa: E402
+from nvflare.private.fed.app.deployer.base_client_deployer import BaseClientDeployer  # noqa: E402
+from nvflare.private.fed.app.utils import init_security_content_service  # noqa: E402
+from nvflare.private.fed.client import client_runner as client_runner_module  # noqa: E402
+from nvflare.private.fed.client.client_app_runner import ClientAppRunner  # noqa: E402
+from nvflare.private.fed.server import fed_server as fed_server_module  # noqa: E402
+from nvflare.private.fed.server.fed_server import FederatedServer  # noqa: E402
+from nvflare.private.fed.server.server_app_runner import ServerAppRunner  # noqa: E402
+from nvflare.private.fed.server.server_commands import (  # noqa: E402
+    GetTaskCommand,
+    SubmitUpdateCommand,
+)
+from nvflare.private.fed.server.server_engine import ServerEngine  # noqa: E402
+from nvflare.private.fed.server.server_runner import ServerRunner  # noqa: E402
+from nvflare.private.fed.simulator.simulator_audit import SimulatorAuditor  # noqa: E402
+from nvflare.private.fed.utils.fed_utils import (  # noqa: E402
+    fobs_initialize,
+    register_ext_decomposers,
+)
+from nvflare.security.security import EmptyAuthorizer  # noqa: E402
+from nvflare.widgets.fed_event import FedEventRunner  # noqa: E402
+
+DeadClientStatus = _DeadClientStatus
+
+__all__ = [
+    "KEY_MIN_RESPONSES",
+    "KEY_TASK_MANAGER",
+    "AuditService",
+    "AuthorizationService",
+    "BaseClientDeployer",
+    "BcastForeverTaskManager",
+    "BcastTaskManager",
+    "ClientAppRunner",
+    "ConfigService",
+    "DataBus",
+    "DatumManager",
+    "DeadClientStatus",
+    "EmptyAuthorizer",
+    "FedEventRunner",
+    "FederatedServer",
+    "GetTaskCommand",
+    "ServerAppRunner",
+    "ServerEngine",
+    "ServerRunner",
+    "SimulatorAuditor",
+    "SpecialTaskName",
+    "SubmitUpdateCommand",
+    "TaskConstant",
+    "WFCommServer",
+    "client_runner_module",
+    "fed_server_module",
+    "fobs_core",
+    "fobs_initialize",
+    "init_security_content_service",
+    "new_cell_message",
+    "register_ext_decomposers",
+]

@@ -1,0 +1,155 @@
+"""FLARE's client objects without a network: tasks come from a mailbox, results go there."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from types import MethodType
+from typing import Any
+
+from nvflare.apis.fl_constant import FLContextKey, JobConstants, ReservedTopic, ServerCommandKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import ReturnCode, Shareable, make_reply
+from nvflare.apis.utils.fl_context_utils import gen_new_peer_ctx
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
+from nvflare.fuel.f3.cellnet.defs import ReturnCode as CellReturnCode
+
+from fedgate_flare import _nvflare_private as private
+from fedgate_flare import messages
+from fedgate_flare.aux import AuxLink
+from fedgate_flare.job_folder import SERVER
+from fedgate_flare.mailbox import Mailbox
+from fedgate_flare.wake import Bell, HastyTime, ring_after, wake_modules
+from fedgate_flare.workspace import Deployed
+
+#: Answered here: our own session already shows that both sides are there.
+_LOCAL = frozenset(
+    {ReservedTopic.SYNC_RUNNER, ReservedTopic.JOB_HEART_BEAT, ReservedTopic.TASK_CHECK}
+)
+
+
+def make_wakeful(bell: Bell) -> HastyTime:
+    """Let FLARE's client loops wake on events; gives the clock of the runner's module."""
+    ring_after(private.DataBus, "publish", bell)
+    wake_modules(
+        bell,
+        "nvflare.client.in_process.api",
+        "nvflare.app_common.executors.client_api.in_process_backend",
+        "nvflare.private.fed.tbi",
+    )
+    clock = HastyTime()
+    private.client_runner_module.time = clock
+    return clock
+
+
+def build_runner(deployed: Deployed, mailbox: Mailbox) -> tuple[Any, Namespace]:
+    """The job's client runner, with its executors built and its wires replaced."""
+    name = deployed.participant
+    args = _arguments(deployed)
+    deployer = private.BaseClientDeployer()
+    deployer.build(
+        {
+            "client_name": name,
+            "server_config": [{"name": "fedgate", "service": {"target": "fedgate:0", "scheme": "grpc"}}],
+            "client_config": {"retry_timeout": 30},
+            "server_host": None,
+            "secure_train": False,
+            "enable_byoc": True,
+            "client_components": {},
+            "client_handlers": None,
+        }
+    )
+    federated = deployer.create_fed_client(args)
+    federated.token, federated.token_signature, federated.ssid = f"fedgate-{name}", "NA", "fedgate"
+    application = private.ClientAppRunner()
+    runner = application.create_client_runner(
+        str(deployed.app), args, "config", federated, False, []
+    )
+    federated.set_client_runner(runner)
+    application.sync_up_parents_process(federated)
+    _replace_wires(federated.communicator, runner, mailbox)
+    runner.default_task_fetch_interval = 0.0
+    for handler in runner.engine.handlers:
+        if isinstance(handler, private.FedEventRunner):
+            handler.queue_empty_period = handler.grace_period = 0.0
+    return runner, args
+
+
+def link_aux(runner: Any, link: AuxLink) -> None:
+    """Send auxiliary messages through ``link``; those about the session are answered here."""
+    engine = runner.engine
+
+    def multicast(
+        topic: str, target_requests: dict[str, Shareable], timeout: float, fl_ctx: FLContext,
+        optional: bool = False, secure: bool = False,
+    ) -> dict[str, Shareable]:  # fmt: skip
+        if topic in _LOCAL:
+            return {name: make_reply(ReturnCode.OK) for name in target_requests}
+        return link.send(target_requests, topic, timeout, fl_ctx)
+
+    def send(
+        targets: Any, topic: str, request: Shareable, timeout: float, fl_ctx: FLContext,
+        optional: bool = False, secure: bool = False,
+    ) -> dict[str, Shareable]:  # fmt: skip
+        names = [SERVER] if not targets else [targets] if isinstance(targets, str) else targets
+        return multicast(topic, dict.fromkeys(names, request), timeout, fl_ctx, optional, secure)
+
+    engine.send_aux_request = send
+    engine.multicast_aux_requests = multicast
+
+
+def _replace_wires(communicator: Any, runner: Any, mailbox: Mailbox) -> None:
+    def pull_task(
+        self: Any, project_name: str, token: str, ssid: str, fl_ctx: FLContext, timeout: Any = None
+    ) -> Any:
+        task = mailbox.fetch(lambda: runner.run_abort_signal.triggered)
+        if task is None:
+            task = Shareable()
+            task.set_header(ServerCommandKey.TASK_NAME, private.SpecialTaskName.END_RUN)
+            properties = {}
+        else:
+            properties = messages.peer_properties(task)
+        task.set_peer_context(messages.peer_context(SERVER, runner.job_id, properties))
+        fl_ctx.set_prop(FLContextKey.SSID, ssid, sticky=False)
+        return private.new_cell_message(
+            {MessageHeaderKey.RETURN_CODE: CellReturnCode.OK, MessageHeaderKey.PAYLOAD_LEN: 0}, task
+        )
+
+    def submit_update(
+        self: Any, project_name: str, token: str, ssid: str, fl_ctx: FLContext, client_name: str,
+        shareable: Shareable, execute_task_name: str, timeout: Any = None,
+    ) -> Any:  # fmt: skip
+        shareable.set_peer_context(gen_new_peer_ctx(fl_ctx))
+        messages.detach_peer(shareable, messages.SITE_PROPERTIES)
+        shareable.set_header(FLContextKey.TASK_NAME, execute_task_name)
+        mailbox.deliver(shareable)
+        return CellReturnCode.OK
+
+    communicator.pull_task = MethodType(pull_task, communicator)
+    communicator.submit_update = MethodType(submit_update, communicator)
+    # The server was asked for this task a moment ago: it still wants it.
+    runner._check_task_once = lambda task_id, fl_ctx: (
+        private.client_runner_module._TASK_CHECK_RESULT_OK
+    )
+
+
+def _arguments(deployed: Deployed) -> Namespace:
+    """What FLARE's command line would give its client process."""
+    return Namespace(
+        workspace=str(deployed.root),
+        job_id=deployed.job_id,
+        config_folder="config",
+        client_name=deployed.participant,
+        client_config=f"config/{JobConstants.CLIENT_JOB_CONFIG}",
+        set=[],
+        env="config/environment.json",
+        token=f"fedgate-{deployed.participant}",
+        token_signature="NA",  # noqa: S106 - FLARE's own authentication has no part in this
+        ssid="fedgate",
+        sp_target="fedgate:0",
+        sp_scheme="grpc",
+        parent_url="",
+        parent_conn_sec="",
+        startup="",
+        fed_client="",
+        local_rank=0,
+    )

@@ -1,0 +1,159 @@
+"""The server side of a job, run to its end inside the coordinator child."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.shareable import Shareable
+
+from fedgate.adapter import Federation, Workload
+from fedgate.errors import WorkloadFailed
+from fedgate_flare import _nvflare_private as private
+from fedgate_flare.artifacts import RunFolder
+from fedgate_flare.aux import AuxLink
+from fedgate_flare.hub import Hub
+from fedgate_flare.ledger import Ledger
+from fedgate_flare.liveness import Liveness
+from fedgate_flare.messages import SITE_PROPERTIES
+from fedgate_flare.process import prepare
+from fedgate_flare.release import Publisher
+from fedgate_flare.server import Observer, Runner, Server, arguments, make_wakeful
+from fedgate_flare.wake import Bell
+from fedgate_flare.workspace import Deployed, deploy
+
+_LOG = logging.getLogger("fedgate.flare")
+
+
+def run_coordinator(workload: Workload, federation: Federation) -> None:
+    """Run the job's workflows; raises :class:`WorkloadFailed` with the reason when they fail."""
+    deployed = deploy(workload, "server")
+    folder = RunFolder(deployed)
+    try:
+        _Coordinator(workload, federation, deployed).run()
+    finally:
+        folder.collect(workload.scratch)
+
+
+class _Coordinator:
+    def __init__(self, workload: Workload, federation: Federation, deployed: Deployed) -> None:
+        self._federation = federation
+        self._deployed = deployed
+        self._reason = ""
+        self._reason_lock = threading.Lock()
+        self._bell = Bell()
+        self._workspace = prepare(deployed)
+        make_wakeful(self._bell)
+        self._args = arguments(deployed)
+        self._server = Server(self._args, self._bell, self._before_start)
+        self._server.engine.roster = workload.sites
+        self._publisher = Publisher(federation)
+        self._ledger = Ledger()
+        self._liveness = Liveness(
+            self._server, deployed.meta, workload.sites, self._bell, self._fail
+        )
+        self._server.engine.on_roster = self._liveness.settle
+        self._hub = Hub(
+            self._server, federation, self._liveness, self._ledger, self._bell,
+            deployed.job_id, workload.sites,
+        )  # fmt: skip
+
+    def run(self) -> None:
+        job = self
+        Runner.on_workflow = staticmethod(job._workflow_changed)
+        Runner.is_lost = staticmethod(lambda site: site in job._liveness.lost)
+        private.fed_server_module.ServerRunner = Runner
+        self._federation.on_site_lost(self._liveness.report)
+        for site in self._federation.sites():
+            if not site.online:
+                self._liveness.report(site.name)
+        self._link_aux()
+        self._hub.start()
+        try:
+            private.ServerAppRunner(self._server).start_server_app(
+                self._workspace, self._args, str(self._deployed.app), self._deployed.job_id, None,
+                _LOG, kv_list=self._args.set, event_handlers=[],
+            )  # fmt: skip
+        except Exception as error:
+            raise WorkloadFailed(
+                "the job's server side failed",
+                why=self._reason or f"{type(error).__name__}: {error}",
+                remedy="the job's log has the traceback",
+            ) from error
+        finally:
+            self._hub.close()
+        self._conclude()
+
+    def _conclude(self) -> None:
+        """FLARE returns normally in all cases; say which of them was none."""
+        if self._reason:
+            why = self._reason
+            detail = self._ledger.last_failure()
+            if detail and detail not in why:
+                why = f"{why}; {detail}"
+            raise WorkloadFailed("the job was aborted", why=why[:4000])
+        self._ledger.require_success()
+        self._publisher.finish()
+
+    # -- called while the job runs ---------------------------------------------------------------
+
+    def _before_start(self, conf: Any) -> None:
+        """The job's components exist: watch those that save models."""
+        config = conf.runner_config
+        self._publisher.watch(
+            config.components.values(), [w.controller for w in config.workflows]
+        )
+        config.handlers.append(Observer(self._note_reason, self._publisher.saw_global_model))
+        for handler in config.handlers:
+            _do_not_linger(handler)
+
+    def _workflow_changed(self) -> None:
+        runner = self._server.server_runner
+        manager = self._server.run_manager
+        if manager is not None:
+            for handler in manager.handlers:
+                _do_not_linger(handler)
+        if runner is not None and self._liveness.lost:
+            if self._reason:
+                self._fail(self._reason)
+            self._liveness.settle()
+        self._bell.ring()
+
+    def _note_reason(self, reason: str) -> None:
+        with self._reason_lock:
+            self._reason = self._reason or reason or "a component reported a fatal error"
+
+    def _fail(self, reason: str) -> None:
+        """Abort the job as FLARE would, with a reason of ours."""
+        self._note_reason(reason)
+        runner = self._server.server_runner
+        if runner is None or self._server.run_manager is None:
+            return  # said again when the first workflow begins
+        with self._server.engine.new_context() as context:
+            context.set_prop(FLContextKey.FATAL_SYSTEM_ERROR, True, private=True, sticky=True)
+            runner.abort(context)
+
+    def _link_aux(self) -> None:
+        engine = self._server.engine
+
+        def dispatch(topic: str, request: Shareable) -> Shareable:
+            with engine.new_context() as context:
+                reply: Shareable = engine.dispatch(topic, request, context)
+                return reply
+
+        engine.aux = AuxLink(
+            lambda: [s.name for s in self._federation.sites()],
+            self._federation.post,
+            dispatch,
+            self._deployed.job_id,
+            SITE_PROPERTIES,
+        )
+        self._federation.on_frame(engine.aux.receive)
+
+
+def _do_not_linger(handler: Any) -> None:
+    """Events that came in are still processed, but nobody waits for late ones."""
+    if isinstance(handler, private.FedEventRunner):
+        handler.queue_empty_period = handler.grace_period = 0.0

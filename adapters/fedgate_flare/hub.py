@@ -1,0 +1,247 @@
+"""One thread for each site that asks the workflow for tasks in the site's name and runs them there.
+
+Fedgate pushes tasks; FLARE's clients pull them. The thread pulls as soon as something happened,
+dispatches what it got, and hands the answer back when it is the site's turn.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+import weakref
+from typing import Any
+
+from nvflare.apis.client import Client
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode, ServerCommandKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
+
+from fedgate.adapter import Federation
+from fedgate.errors import FedgateError
+from fedgate.model import Model
+from fedgate.task import Failure, Result, Task
+from fedgate_flare import _nvflare_private as private
+from fedgate_flare import messages, standing
+from fedgate_flare.codec import decode, encode
+from fedgate_flare.ledger import Ledger
+from fedgate_flare.liveness import Liveness
+from fedgate_flare.order import RosterOrder
+from fedgate_flare.server import Server, token
+from fedgate_flare.wake import Bell
+
+#: Workflows also change their mind with time (assignment timeouts), so ask again now and then.
+_ASK_AGAIN = 0.5
+_RESENDS = 3
+
+
+class Hub:
+    def __init__(
+        self, server: Server, federation: Federation, liveness: Liveness, ledger: Ledger,
+        bell: Bell, job_id: str, sites: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        self._server = server
+        self._federation = federation
+        self._liveness = liveness
+        self._ledger = ledger
+        self._bell = bell
+        self._job_id = job_id
+        self._sites = sites
+        self._over = threading.Event()
+        roster = {site: index for index, site in enumerate(sites)}
+        self._order = RosterOrder(roster, bell, _Lost(liveness), self._over.is_set)
+        self._shared = SharedModels()
+
+    def start(self) -> None:
+        for site in self._sites:
+            threading.Thread(
+                target=self._serve, args=(site,), name=f"site {site}", daemon=True
+            ).start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._bell.ring()
+
+    def _serve(self, site: str) -> None:
+        client = Client(site, token(site))
+        properties: dict[str, Any] = {}
+        handed: dict[str, int] = {}  # task id -> how often it came
+        while not self._over.is_set():
+            seen = self._bell.rings
+            try:
+                if self._federation.cancelled:
+                    self._liveness.stop("the job is being cancelled")
+                if site in self._liveness.lost:
+                    self._liveness.settle()
+                request = self._pull(client, properties)
+                if request is None:
+                    self._bell.wait(seen, _ASK_AGAIN)
+                    continue
+                if request.get_header(ServerCommandKey.TASK_NAME) == private.SpecialTaskName.END_RUN:
+                    return
+                task_id = str(request.get_header(ReservedHeaderKey.TASK_ID))
+                handed[task_id] = handed.get(task_id, 0) + 1
+                if handed[task_id] > _RESENDS:
+                    self._liveness.stop(f"the workflow keeps rejecting the result of {site}")
+                    return
+                properties = self._do(client, request, task_id)
+                request = None
+            except FedgateError as error:
+                self._liveness.stop(str(error))
+                return
+            except Exception as error:
+                self._liveness.stop(f"serving {site} failed: {type(error).__name__}: {error}")
+                return
+
+    def _pull(self, client: Client, properties: dict[str, Any]) -> Shareable | None:
+        """A task for the site or the end of the run; None when there is nothing now."""
+        runner = self._server.server_runner
+        if runner is None or self._server.run_manager is None:
+            return None
+        request = Shareable()
+        request.set_header(ServerCommandKey.FL_CLIENT, client)
+        request.set_peer_context(messages.peer_context(client.name, self._job_id, properties))
+        with self._server.engine.new_context() as context:
+            if context.get_prop(FLContextKey.RUNNER) is None:
+                return None
+            reply: Shareable = private.GetTaskCommand().process(request, context)
+        if reply.get_header(ServerCommandKey.TASK_NAME) == private.SpecialTaskName.TRY_AGAIN:
+            return None
+        return reply
+
+    def _do(self, client: Client, request: Shareable, task_id: str) -> dict[str, Any]:
+        """Have the site do a task, and hand over the answer; gives the site's properties."""
+        site = client.name
+        name = messages.task_name_of(request)
+        key = str(request.get_header(ReservedHeaderKey.MSG_ROOT_ID) or task_id)
+        communicator = standing.communicator_of(self._server)
+        endless, broadcast = self._manner(communicator, task_id)
+        kind, round_ = messages.kind_of(name), messages.round_of(request)
+        self._ledger.opened(key, name, kind, round_, broadcast=broadcast)
+        cookies = request.get_cookie_jar()
+        if site in self._liveness.lost:
+            if endless:
+                self._over.wait(_ASK_AGAIN)
+            self._ledger.failed(key, site, "the site is gone")
+            answer = make_reply(ReturnCode.EXECUTION_EXCEPTION)
+            self._submit(client, name, task_id, cookies, answer, {})
+            return {}
+        timeout = request.get_header(ReservedHeaderKey.MSG_ROOT_TTL)
+        task = self._task(site, name, kind, round_, key, request)
+        del request
+        (result,) = self._federation.dispatch([task], deadline=float(timeout) + 1 if timeout else None)
+        del task
+        if result.error is not None and result.error.failure is Failure.UNAVAILABLE:
+            self._ledger.failed(key, site, result.error.reason)
+            self._liveness.report(site)
+            if broadcast:
+                return {}  # the broadcast no longer waits for it
+        answer, properties = self._answer(result, key)
+        del result
+        if communicator is not None:
+            self._order.wait(communicator, site, task_id)
+        self._submit(client, name, task_id, cookies, answer, properties)
+        return properties
+
+    def _manner(self, communicator: Any, task_id: str) -> tuple[bool, bool]:
+        if communicator is None:
+            return False, True
+        with standing.client_task(communicator, task_id) as share:
+            if share is None:
+                return False, True
+            endless = standing.is_endless(share.task)
+            return endless, endless or standing.is_broadcast(share.task)
+
+    def _task(
+        self, site: str, name: str, kind: Any, round_: int, key: str, request: Shareable
+    ) -> Task:
+        messages.detach_peer(request)
+        request.set_header(private.TaskConstant.WAIT_TIME, 0.0)
+        model, body = encode(request)
+        return Task(
+            id=uuid.uuid4().hex, site=site, kind=kind, round=round_, name=name,
+            model=self._shared.share(key, model) if len(model) else None, body=body,
+        )  # fmt: skip
+
+    def _answer(self, result: Result, key: str) -> tuple[Shareable, dict[str, Any]]:
+        """The site's Shareable, or one with a return code where there is none."""
+        error = result.error
+        if error is not None:
+            self._ledger.failed(key, result.site, error.reason)
+            if not result.body or error.failure is not Failure.WORKLOAD:
+                return make_reply(messages.code_of(error.failure)), {}
+        try:
+            answer = messages.expect_shareable(decode(result.model, result.body))
+            properties = messages.peer_properties(answer, messages.SITE_PROPERTIES)
+        except FedgateError as problem:  # a damaged answer is that site's failure, not the job's
+            self._ledger.failed(key, result.site, str(problem))
+            return make_reply(ReturnCode.BAD_TASK_DATA), {}
+        if error is not None:  # only its code counts
+            code = answer.get_return_code()
+            good = code in messages.ANSWERS or not isinstance(code, str)
+            return make_reply(ReturnCode.EXECUTION_EXCEPTION if good else code), properties
+        self._ledger.answered(key)
+        return answer, properties
+
+    def _submit(
+        self, client: Client, name: str, task_id: str, cookies: Any, answer: Shareable,
+        properties: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """Hand an answer to the workflow; which task it is for is ours to say, not the site's."""
+        answer.set_cookie_jar(cookies)
+        answer.set_header(ServerCommandKey.FL_CLIENT, client)
+        answer.set_header(FLContextKey.TASK_NAME, name)
+        answer.set_peer_context(messages.peer_context(client.name, self._job_id, properties))
+        if self._server.run_manager is None:
+            return
+        with self._server.engine.new_context() as context:
+            private.SubmitUpdateCommand().process(answer, context)
+            _drop_payloads(context)
+        self._bell.ring()
+
+
+class _Lost:
+    """The lost sites at the moment of asking."""
+
+    def __init__(self, liveness: Liveness) -> None:
+        self._liveness = liveness
+
+    def __contains__(self, site: object) -> bool:
+        return site in self._liveness.lost
+
+    def __iter__(self) -> Any:
+        return iter(self._liveness.lost)
+
+    def __len__(self) -> int:
+        return len(self._liveness.lost)
+
+
+def _drop_payloads(context: FLContext) -> None:
+    """Contexts sit in reference cycles: let go of the models in them now, not at the next gc."""
+    for each in (context, context.get_peer_context()):
+        if each is None:
+            continue
+        for key in [k for k, v in each.props.items() if isinstance(v.get("value"), Shareable)]:
+            each.props.pop(key, None)
+
+
+class SharedModels:
+    """One :class:`Model` for all sites of a broadcast, so that it is encoded and sealed once.
+
+    FLARE copies a task's headers for each site and shares its arrays. Two models of one task are
+    the same when their tensors lie in the same memory; the memory cannot be reused while the
+    first model lives, and models are only kept weakly.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._models: weakref.WeakValueDictionary[Any, Model] = weakref.WeakValueDictionary()
+
+    def share(self, key: str, model: Model) -> Model:
+        import numpy as np
+
+        places = tuple(
+            (name, t.dtype, t.shape, np.frombuffer(t.data, np.uint8).ctypes.data if t.nbytes else 0)
+            for name, t in model.tensors.items()
+        )
+        with self._lock:
+            return self._models.setdefault((key, places), model)

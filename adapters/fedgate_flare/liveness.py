@@ -1,0 +1,121 @@
+"""Sites that are gone: said once by Fedgate's sessions, believed at once by every workflow.
+
+FLARE alone would wait for tens of seconds in each workflow, and could then finish with fewer sites
+than the job asks for. Here the minimum is enforced before anything else, and standing broadcasts
+stop waiting for the lost site.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey
+
+from fedgate.task import TaskKind
+from fedgate_flare import _nvflare_private as private
+from fedgate_flare import standing
+from fedgate_flare.job_folder import JobMeta
+from fedgate_flare.messages import kind_of
+from fedgate_flare.wake import Bell
+
+
+class Liveness:
+    def __init__(
+        self,
+        server: Any,
+        meta: JobMeta,
+        roster: tuple[str, ...],
+        bell: Bell,
+        fail: Callable[[str], None],
+    ) -> None:
+        self._server = server
+        self._meta = meta
+        self._roster = roster
+        self._bell = bell
+        self._fail = fail
+        self.lost: set[str] = set()
+
+    def report(self, site: str) -> None:
+        """A site is gone for good. Any thread, any number of times."""
+        if site in self.lost or site not in self._roster:
+            return
+        self.lost = self.lost | {site}
+        if problem := self.problem():
+            self._fail(problem)
+        self.settle()
+        self._bell.ring()
+
+    def stop(self, reason: str) -> None:
+        """End the job for a reason that is no lost site."""
+        self._fail(reason)
+        self._bell.ring()
+
+    def problem(self) -> str:
+        """Why the job cannot go on without the lost sites; empty if it can."""
+        left = [s for s in self._roster if s not in self.lost]
+        gone = ", ".join(sorted(self.lost))
+        if not left:
+            return f"every site is gone ({gone})"
+        if len(left) < self._meta.min_clients:
+            return (
+                f"{gone} is gone; {len(left)} of {len(self._roster)} sites are left "
+                f"and the job's min_clients is {self._meta.min_clients}"
+            )
+        if missing := sorted(set(self._meta.mandatory) & self.lost):
+            return f"mandatory sites are gone: {', '.join(missing)}"
+        return ""
+
+    def settle(self) -> None:
+        """Tell the running workflow, and take lost sites out of what it waits for."""
+        if not self.lost:
+            return
+        clients = self._server.client_manager.clients
+        for token in [t for t, c in list(clients.items()) if c.name in self.lost]:
+            clients.pop(token, None)  # later rounds are not addressed to it
+        communicator = standing.communicator_of(self._server)
+        if communicator is None:
+            return
+        for site in self._newly_disconnected(communicator):
+            with self._server.engine.new_context() as context:
+                context.set_prop(FLContextKey.DISCONNECTED_CLIENT_NAME, site)
+                communicator.fire_event(EventType.CLIENT_DISCONNECTED, context)
+        problems = self._trim(communicator)
+        if problems:
+            self._fail(problems[0])
+
+    def _newly_disconnected(self, communicator: Any) -> list[str]:
+        """Dead lists belong to a workflow, so each new one is told again."""
+        found = []
+        with communicator._dead_clients_lock:
+            for site in self.lost:
+                status = communicator._dead_clients.setdefault(site, private.DeadClientStatus())
+                if not status.disconnect_time:
+                    status.disconnect_time = time.time()
+                    found.append(site)
+        return found
+
+    def _trim(self, communicator: Any) -> list[str]:
+        problems = []
+        with communicator._task_lock:
+            for task in communicator._tasks:
+                if task.completion_status is not None or not standing.is_broadcast(task):
+                    continue
+                for site in self.lost.intersection(task.targets):
+                    if not standing.has_answered(task, site) and (why := _drop(task, site)):
+                        problems.append(why)
+        return problems
+
+
+def _drop(task: Any, site: str) -> str:
+    """Stop waiting for ``site``; gives the reason where that would go below the task's minimum."""
+    left = len(task.targets) - 1
+    needed = standing.minimum(task)
+    if left < 1 or (left < needed and kind_of(task.name) is TaskKind.TRAIN):
+        return f"{site} is gone; {task.name!r} needs {needed or 1} sites and {left} are left"
+    if left < needed:  # nothing is aggregated from it: the others' answers are worth having
+        standing.set_minimum(task, left)
+    task.targets.remove(site)
+    return ""

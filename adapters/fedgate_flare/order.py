@@ -1,0 +1,65 @@
+"""Results reach a workflow in the order of the roster, whichever site is first.
+
+Float sums depend on the order of their terms, and FLARE adds results as they come. A result of a
+broadcast therefore waits until the sites before it have answered, failed or been lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from fedgate_flare import standing
+from fedgate_flare.wake import Bell
+
+#: Seconds a result waits where the workflow may go on without the sites before it.
+GRACE = 1.0
+#: A result is handed over this long before the workflow's own timeout, rather than be lost to it.
+_MARGIN = 0.5
+_CHECK = 0.5
+
+
+class RosterOrder:
+    def __init__(
+        self, roster: Mapping[str, int], bell: Bell, lost: Collection[str], over: Callable[[], bool]
+    ) -> None:
+        self._roster = roster
+        self._bell = bell
+        self._lost = lost
+        self._over = over
+
+    def wait(self, communicator: Any, site: str, task_id: str) -> None:
+        """Return when it is ``site``'s turn to hand over its result of the task."""
+        arrived = time.monotonic()
+        while not self._over():
+            seen = self._bell.rings
+            left = self._seconds_to_wait(communicator, site, task_id, arrived)
+            if left <= 0:
+                return
+            self._bell.wait(seen, min(left, _CHECK))
+
+    def _seconds_to_wait(
+        self, communicator: Any, site: str, task_id: str, arrived: float
+    ) -> float:
+        with standing.client_task(communicator, task_id) as share:
+            task = None if share is None else share.task
+            if task is None or task.completion_status is not None:
+                return 0
+            if not standing.is_broadcast(task):
+                return 0
+            mine = self._roster[site]
+            before = [
+                t
+                for t in task.targets
+                if self._roster.get(t, mine) < mine
+                and t not in self._lost
+                and not standing.has_answered(task, t)
+            ]
+            if not before:
+                return 0
+            left = standing.seconds_left(task)
+            wait = float("inf") if left is None else left - _MARGIN
+            if 0 < standing.minimum(task) < len(task.targets):
+                wait = min(wait, arrived + GRACE - time.monotonic())
+            return wait

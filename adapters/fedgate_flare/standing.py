@@ -1,0 +1,53 @@
+"""Looking into a workflow's standing tasks: who is meant to do them, and who has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fedgate_flare import _nvflare_private as private
+
+
+def communicator_of(server: Any) -> Any | None:
+    """The running workflow's :class:`WFCommServer`, or None between workflows."""
+    runner = server.server_runner
+    workflow = None if runner is None else runner.current_wf
+    return None if workflow is None else workflow.controller.communicator
+
+
+@contextmanager
+def client_task(communicator: Any, task_id: str) -> Iterator[Any | None]:
+    """The site's share of a task, under the lock that guards it; None once it is gone."""
+    with communicator._task_lock:
+        yield communicator._client_task_map.get(task_id)
+
+
+def is_broadcast(task: Any) -> bool:
+    return isinstance(task.props.get(private.KEY_TASK_MANAGER), private.BcastTaskManager)
+
+
+def is_endless(task: Any) -> bool:
+    return isinstance(task.props.get(private.KEY_TASK_MANAGER), private.BcastForeverTaskManager)
+
+
+def minimum(task: Any) -> int:
+    """Responses a broadcast needs; 0: from every target."""
+    return int(task.props.get(private.KEY_MIN_RESPONSES) or 0)
+
+
+def set_minimum(task: Any, number: int) -> None:
+    task.props[private.KEY_MIN_RESPONSES] = number
+
+
+def has_answered(task: Any, site: str) -> bool:
+    share = task.last_client_task_map.get(site)
+    return share is not None and share.result_received_time is not None
+
+
+def seconds_left(task: Any) -> float | None:
+    """Until the workflow gives the task up; None: it waits for ever."""
+    if not task.timeout or task.schedule_time is None:
+        return None
+    return float(task.schedule_time + task.timeout - time.time())

@@ -1,0 +1,111 @@
+"""The client side of a job, inside a worker child: FLARE's client runner on a thread."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from typing import Any
+
+from nvflare.apis.shareable import ReturnCode, Shareable
+
+from fedgate.adapter import SiteContext, Workload
+from fedgate.errors import WorkloadFailed
+from fedgate.task import Failure, Frame, Result, Task, TaskError
+from fedgate_flare import client, messages
+from fedgate_flare.aux import AuxLink
+from fedgate_flare.codec import decode, encode
+from fedgate_flare.job_folder import SERVER
+from fedgate_flare.last_error import LastError
+from fedgate_flare.mailbox import Mailbox
+from fedgate_flare.process import prepare
+from fedgate_flare.wake import Bell
+from fedgate_flare.workspace import deploy
+
+_JOIN = 4.0
+
+
+class FlareWorker:
+    """Raises :class:`WorkloadFailed` when the job's components cannot be built or started."""
+
+    def __init__(self, workload: Workload, site: SiteContext) -> None:
+        self._site = site.name
+        deployed = deploy(workload, site.name)
+        prepare(deployed)
+        self._errors = LastError()
+        logging.getLogger().addHandler(self._errors)
+        self._bell = Bell()
+        clock = client.make_wakeful(self._bell)
+        self._mailbox = Mailbox()
+        self._runner, args = client.build_runner(deployed, self._mailbox)
+        link = self._make_link(site, deployed.job_id)
+        client.link_aux(self._runner, link)
+        self._thread = threading.Thread(
+            target=self._run, args=(str(deployed.app), args), name="flare-client", daemon=True
+        )
+        clock.hurry(self._thread)
+        self._thread.start()
+        if not self._mailbox.wait_until_asked():
+            raise WorkloadFailed(
+                "the job's client side did not start",
+                why=self._errors.take(),
+                remedy="the site's log has the traceback",
+            )
+
+    def handle(self, task: Task) -> Result:
+        request = messages.expect_shareable(decode(task.model, task.body))
+        task_id, site = task.id, task.site
+        del task
+        self._errors.take()
+        answer = self._mailbox.exchange(request)
+        del request
+        if answer is None:
+            raise WorkloadFailed("the job's client side has ended", why=self._errors.take())
+        result = self._result(task_id, site, answer)
+        del answer
+        gc.collect(1)  # FLContexts sit in cycles and would keep arrays alive
+        return result
+
+    def close(self) -> None:
+        self._mailbox.close()
+        self._bell.ring()
+        self._thread.join(_JOIN)
+
+    def _run(self, app: str, args: Any) -> None:
+        try:
+            self._runner.run(app, args)
+        except Exception:
+            logging.getLogger("fedgate.flare").exception("FLARE's client runner failed")
+        finally:
+            self._mailbox.end()
+
+    def _result(self, task_id: str, site: str, answer: Shareable) -> Result:
+        code = answer.get_return_code(default=ReturnCode.OK)
+        model, body = encode(answer)
+        if code not in messages.ANSWERS:
+            detail = self._errors.take()
+            reason = f"{code}: {detail}" if detail else str(code)
+            return Result(
+                task_id, site, body=body if not len(model) else b"",
+                error=TaskError(Failure.WORKLOAD, reason),
+            )  # fmt: skip
+        metrics, examples = messages.metrics_of(answer)
+        return Result(
+            task_id, site, model=model if len(model) else None, metrics=metrics,
+            examples=examples, body=body,
+        )  # fmt: skip
+
+    def _make_link(self, site: SiteContext, job_id: str) -> AuxLink:
+        engine = self._runner.engine
+
+        def dispatch(topic: str, request: Shareable) -> Shareable:
+            with engine.new_context() as context:
+                reply: Shareable = engine.dispatch(topic, request, context)
+                return reply
+
+        def post(peer: str, frame: Frame) -> None:
+            site.post(frame)
+
+        link = AuxLink(lambda: [SERVER], post, dispatch, job_id, messages.SITE_PROPERTIES)
+        site.on_frame(lambda frame: link.receive(SERVER, frame))
+        return link

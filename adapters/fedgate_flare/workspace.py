@@ -1,0 +1,104 @@
+"""What FLARE's deployer does for one participant: a workspace with its app, laid out on disk.
+
+The workspace lies in the job's scratch folder. Only the app meant for this participant is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedgate.adapter import Workload
+from fedgate.errors import InvalidBundle, WorkloadFailed
+from fedgate_flare.job_folder import SERVER, JobMeta, locate, read_meta
+
+_FOLDER = ".flare"
+_KEEP = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A participant's part of a job on disk."""
+
+    participant: str
+    job_id: str  # the job's name towards FLARE
+    meta: JobMeta
+    root: Path  # FLARE's workspace
+    run: Path  # the job's folder in it
+    app: Path  # the app's folder in that
+
+    @property
+    def custom(self) -> Path:
+        return self.app / "custom"
+
+
+def deploy(workload: Workload, participant: str) -> Deployed:
+    """Lay out ``participant``'s app ("server" or a site); raises when the job has none for it."""
+    folder, meta = _read(workload.root)
+    _check_roster(meta, workload.sites)
+    app = meta.app_of(participant)
+    if app is None:
+        raise InvalidBundle(
+            f"the job has no app for {participant!r}",
+            why="its deploy_map names: " + ", ".join(meta.sites),
+            remedy="run the job on those sites, or deploy the app to @ALL",
+        )
+    job_id = _KEEP.sub("_", workload.job)[:64].lstrip(".") or "job"
+    root = workload.scratch / _FOLDER
+    deployed = Deployed(
+        participant, job_id, meta, root, root / job_id, root / job_id / f"app_{participant}"
+    )
+    for path in (root / "startup", root / "local", deployed.run):
+        path.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder / app, deployed.app, copy_function=_copy, dirs_exist_ok=True)
+    raw = dict(meta.raw) | {
+        "job_id": job_id,
+        "min_clients": meta.min_clients,
+        "mandatory_clients": list(meta.mandatory),
+        "job_clients": [_client(site) for site in workload.sites],
+        # The digest that people approved covers the code, so the code may run.
+        "byoc": deployed.custom.is_dir(),
+    }
+    (deployed.run / "meta.json").write_text(json.dumps(raw))
+    return deployed
+
+
+def _read(root: Path) -> tuple[Path, JobMeta]:
+    tops = [p.name + "/meta.json" for p in root.iterdir() if p.is_dir()]
+    near = [p.name for p in root.iterdir() if p.is_file()]
+    found = locate([*near, *tops])
+    if found is None or not (path := root / found[0] / found[1]).is_file():
+        raise InvalidBundle("not a FLARE job", why="there is no meta.json")
+    return path.parent, read_meta(path.read_text("utf-8"), found[1])
+
+
+def _check_roster(meta: JobMeta, sites: tuple[str, ...]) -> None:
+    if SERVER in sites:
+        raise WorkloadFailed("a site of a FLARE job may not be called 'server'")
+    if len(sites) < meta.min_clients:
+        raise WorkloadFailed(
+            "the job needs more sites",
+            why=f"it has {len(sites)}, its min_clients is {meta.min_clients}",
+            remedy="run it on more sites, or export it with a smaller min_clients",
+        )
+    if missing := set(meta.mandatory) - set(sites):
+        raise WorkloadFailed("mandatory sites are missing", why=", ".join(sorted(missing)))
+
+
+def _client(site: str) -> dict[str, object]:
+    """A site as FLARE writes it into a job's metadata."""
+    from nvflare.apis.client import Client
+
+    described: dict[str, object] = Client(site, "").to_dict()
+    return described
+
+
+def _copy(source: str, target: str) -> str:
+    """Copy a file's content; bundles are read-only, but an app may write beside its files."""
+    shutil.copyfile(source, target)
+    os.chmod(target, 0o600)  # noqa: PTH101 - copytree hands over text
+    return target
