@@ -17,18 +17,18 @@ GOOD = '@id("all") permit (principal, action, resource);'
         ('permit (principal == Projekt::"demo", action, resource);', "Projekt"),
         ('permit (principal, action == Action::"jion", resource);', "jion"),
         (
-            '@id("few") permit (principal, action == Action::"join", resource)'
-             " when { context.site_cuont > 1 };",
+            ('@id("few") permit (principal, action == Action::"join", resource)'
+             " when { context.site_cuont > 1 };"),
             "few: attribute `site_cuont`",
         ),
         (
-            'permit (principal, action == Action::"join", resource)'
-             ' when { context.site_count > "1" };',
+            ('permit (principal, action == Action::"join", resource)'
+             ' when { context.site_count > "1" };'),
             "rule 1",
         ),
         (
-            'permit (principal, action == Action::"submit", resource)'
-             ' when { context.evidence.kind == "tdx" };',
+            ('permit (principal, action == Action::"submit", resource)'
+             ' when { context.evidence.kind == "tdx" };'),
             "evidence",
         ),
         ('permit (principal == Site::"a", action == Action::"join", resource);', "applicable"),

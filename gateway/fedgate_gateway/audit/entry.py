@@ -19,6 +19,8 @@ from fedgate.errors import InvalidMessage
 VERSION = 1
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 8
+#: Characters of ``actor`` and of ``job``, whose column is that wide.
+MAX_NAME = 128
 _KIND = re.compile(r"[a-z][a-z0-9_]*(?:[.-][a-z0-9_]+)*")
 _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _MAX_INT = 2**53 - 1
@@ -38,6 +40,9 @@ class Entry:
         """The canonical bytes; raises :class:`InvalidMessage` when they cannot be an entry."""
         if not _KIND.fullmatch(self.kind) or len(self.kind) > 64:
             raise InvalidMessage(f"{self.kind[:80]!r} is not a kind of audit entry")
+        for name in (self.actor, self.job or ""):
+            if len(name) > MAX_NAME or not name.isprintable():
+                raise InvalidMessage(f"{name!r:.80} cannot stand in an audit entry as a name")
         if self.at.tzinfo is None:
             raise InvalidMessage("an audit entry needs a time with a time zone")
         value = {

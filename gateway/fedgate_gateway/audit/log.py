@@ -93,6 +93,7 @@ class AuditLog:
     def checkpoint(self) -> str:
         """Sign the log as it stands; returns the signed note.
 
+        Only what is committed is signed. Do not call it inside a transaction that has appended.
         Raises :class:`LogDamaged` instead of signing a history that does not extend the one this
         process has seen.
         """
