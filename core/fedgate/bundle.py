@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ class Bundle:
 
 def _read_zip(archive: bytes, limits: BundleLimits) -> BundleTree:
     try:
+        _check_entry_count(archive, limits)
         with zipfile.ZipFile(io.BytesIO(archive)) as zipped:
             infos = zipped.infolist()
             if len(infos) > limits.files:
@@ -114,52 +116,94 @@ def _read_zip(archive: bytes, limits: BundleLimits) -> BundleTree:
         raise InvalidBundle("the bundle's ZIP archive is damaged", why=repr(error)) from error
 
 
+def _check_entry_count(archive: bytes, limits: BundleLimits) -> None:
+    """Refuse a central directory of millions of entries before zipfile makes objects of them.
+
+    Finds the end record as zipfile does (APPNOTE.TXT 4.3.16): the last 22 bytes, or the last
+    signature where a comment may stand.
+    """
+    end = len(archive) - 22
+    if end < 0 or archive[end : end + 4] != b"PK\5\6" or archive[-2:] != b"\0\0":
+        end = archive.rfind(b"PK\5\6", max(0, end - 65535))
+    if end < 0:
+        return  # zipfile says what is wrong
+    if archive[max(0, end - 20) : end].startswith(b"PK\6\7"):
+        raise InvalidBundle("ZIP64 archives are not accepted", remedy="submit a smaller archive")
+    size = int.from_bytes(archive[end + 12 : end + 16], "little")
+    if archive.count(b"PK\1\2", max(0, end - size), end) > limits.files:
+        raise BundleTooLarge("too many files in the bundle", why=f"the limit is {limits.files}")
+
+
 def _read_members(
     zipped: zipfile.ZipFile, infos: list[zipfile.ZipInfo], limits: BundleLimits
 ) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
-    folders: set[str] = set()
     seen: set[str] = set()
     left = limits.unpacked_bytes
     for info in infos:
         name = _safe_name(info, limits)
-        folded = name.casefold().rstrip("/")
+        folded = _folded(name)
         if folded in seen:
             raise InvalidBundle("duplicate entry in the bundle", why=repr(name))
         seen.add(folded)
-        if info.is_dir():
-            folders.add(folded)
+        if name.endswith("/"):
+            if info.file_size:
+                raise InvalidBundle("a folder in the bundle holds data", why=repr(name))
             continue
-        if info.flag_bits & 0x1:
-            raise InvalidBundle("encrypted entries are not accepted", why=repr(name))
-        bound = min(limits.file_bytes, left)
-        with zipped.open(info) as stream:
-            content = stream.read(bound + 1)  # never trust the declared size
-        if len(content) > bound:
-            raise BundleTooLarge(
-                "the bundle unpacks to too much (a ZIP bomb?)",
-                why=f"{name!r} alone or in sum exceeds {limits.unpacked_bytes} bytes",
-            )
+        content = _read_member(zipped, info, min(limits.file_bytes, left))
         left -= len(content)
         files[name] = content
+    taken = {_folded(name) for name in files}
     for name in files:
         for parent in PurePosixPath(name).parents:
-            if str(parent).casefold() in seen - folders:
+            if _folded(str(parent)) in taken:
                 raise InvalidBundle("a bundle entry is both a file and a folder", why=repr(name))
     if not files:
         raise InvalidBundle("the bundle is empty")
     return files
 
 
+def _read_member(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, bound: int) -> bytes:
+    name = info.orig_filename
+    if info.flag_bits & 0x1:
+        raise InvalidBundle("encrypted entries are not accepted", why=repr(name))
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # LZMA alone may ask for gigabytes of dictionary
+        raise InvalidBundle("only stored and deflated entries are accepted", why=repr(name))
+    with zipped.open(info) as stream:
+        content = stream.read(bound + 1)  # never trust the declared size
+    if len(content) > bound:
+        raise BundleTooLarge(
+            "the bundle unpacks to too much (a ZIP bomb?)",
+            why=f"{name!r} is larger than the {bound} bytes that are left for it",
+        )
+    return content
+
+
+def _folded(name: str) -> str:
+    """Names that some file system takes for the same one fold to the same string."""
+    return unicodedata.normalize("NFC", name.rstrip("/")).casefold()
+
+
 def _safe_name(info: zipfile.ZipInfo, limits: BundleLimits) -> str:
-    name = info.orig_filename if hasattr(info, "orig_filename") else info.filename
+    name = info.orig_filename  # ``filename`` is cut at NUL, and may come from an extra field
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind == stat.S_IFLNK:
         raise InvalidBundle("symbolic links are not accepted in a bundle", why=repr(name))
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+    if kind not in (0, stat.S_IFDIR if name.endswith("/") else stat.S_IFREG):
         raise InvalidBundle("special files are not accepted in a bundle", why=repr(name))
-    if "\0" in name or "\\" in name or any(ord(c) < 32 for c in name):
-        raise InvalidBundle("a bundle entry has an illegal name", why=repr(name))
+    check_name(name, limits)
+    return name
+
+
+def check_name(name: str, limits: BundleLimits) -> None:
+    """Refuse any path that is not plainly below the workload's root.
+
+    Also what does not print: people approve what a listing shows, and a bidirectional override
+    shows them another name.
+    """
+    if "\\" in name or not name.isprintable():
+        raise InvalidBundle("a bundle entry has an illegal name", why=ascii(name[:255]))
     if name.startswith("/") or (len(name) > 1 and name[1] == ":"):
         raise InvalidBundle("a bundle entry has an absolute path", why=repr(name))
     parts = name.rstrip("/").split("/")
@@ -167,15 +211,15 @@ def _safe_name(info: zipfile.ZipInfo, limits: BundleLimits) -> str:
         raise InvalidBundle("a bundle entry leaves its folder (path traversal)", why=repr(name))
     if len(parts) > limits.depth or any(len(p.encode()) > limits.name_bytes for p in parts):
         raise InvalidBundle("a bundle entry's path is too long or too deep", why=repr(name[:80]))
-    return name
 
 
 def pack_files(files: Mapping[str, bytes]) -> bytes:
-    """A reproducible ZIP: sorted names, fixed times and modes, no compression differences."""
+    """A reproducible ZIP: sorted names, fixed times, modes and system, zlib's level 6."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as zipped:
         for name in sorted(files):
             info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system = 3  # Unix, also where Windows packs
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
             zipped.writestr(info, files[name])
@@ -185,36 +229,56 @@ def pack_files(files: Mapping[str, bytes]) -> bytes:
 def read_directory(
     root: Path,
     *,
-    keep: Callable[[PurePosixPath], bool] = lambda path: True,
+    keep: Callable[[PurePosixPath], bool] = lambda _: True,
     limits: BundleLimits | None = None,
 ) -> BundleTree:
-    """The files of a directory; refuses symbolic links and stops at the limits."""
+    """The files of a directory; refuses symbolic links and stops at the limits.
+
+    Raises :class:`InvalidBundle` where a name could not stand in a bundle or a file cannot be read.
+    """
     limits = limits or BundleLimits()
     files: dict[str, bytes] = {}
     left = limits.unpacked_bytes
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(d for d in subfolders if d not in IGNORED_DIRS)
-        for name in sorted(names):
-            path = Path(folder, name)
-            relative = PurePosixPath(path.relative_to(root).as_posix())
-            if name.endswith(".pyc") or not keep(relative):
-                continue
-            if path.is_symlink() or not path.is_file():
-                raise InvalidBundle(
-                    "only plain files can be part of a workload",
-                    why=f"{relative} is a link or a special file",
-                )
-            left -= path.stat().st_size
-            if left < 0 or len(files) >= limits.files:
+    try:
+        for path, size in _walk(root, keep):
+            relative = path.relative_to(root).as_posix()
+            check_name(relative, limits)
+            left -= size
+            if left < 0 or size > limits.file_bytes or len(files) >= limits.files:
                 raise BundleTooLarge(
                     "the directory is too large to be a workload",
-                    why=f"more than {limits.unpacked_bytes} bytes or {limits.files} files",
+                    why=f"{relative}: more than {limits.unpacked_bytes} bytes, "
+                    f"{limits.file_bytes} in one file, or {limits.files} files",
                     remedy="keep data and virtual environments outside of it",
                 )
-            files[str(relative)] = path.read_bytes()
+            files[relative] = path.read_bytes()
+    except OSError as error:
+        raise InvalidBundle("the directory cannot be read", why=str(error)) from error
     if not files:
         raise InvalidBundle("the directory holds no files", why=str(root))
     return BundleTree(files)
+
+
+def _walk(root: Path, keep: Callable[[PurePosixPath], bool]) -> Iterator[tuple[Path, int]]:
+    """Plain files and their sizes, in a stable order; ``OSError`` for what cannot be seen."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, subfolders, names in os.walk(root, onerror=fail):
+        subfolders[:] = sorted(d for d in subfolders if d not in IGNORED_DIRS)
+        links = [d for d in subfolders if Path(folder, d).is_symlink()]
+        for name in sorted([*names, *links]):
+            path = Path(folder, name)
+            if name.endswith(".pyc") or not keep(PurePosixPath(path.relative_to(root).as_posix())):
+                continue
+            status = path.lstat()
+            if not stat.S_ISREG(status.st_mode):
+                raise InvalidBundle(
+                    "only plain files can be part of a workload",
+                    why=f"{path.relative_to(root)} is a link or a special file",
+                )
+            yield path, status.st_size
 
 
 def pack_directory(root: Path) -> bytes:

@@ -134,9 +134,11 @@ class EvidenceRejected(FedgateError):
 
 
 def _all_errors(cls: type[FedgateError]) -> Mapping[str, type[FedgateError]]:
+    """Code -> the class that introduced it; a subclass that inherits its code does not take it."""
     found = {cls.code: cls}
     for sub in cls.__subclasses__():
-        found.update(_all_errors(sub))
+        for code, kind in _all_errors(sub).items():
+            found.setdefault(code, kind)
     return found
 
 

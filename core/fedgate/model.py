@@ -83,7 +83,7 @@ class Tensor:
             array = array.astype(array.dtype.newbyteorder("<"))
         shape = array.shape
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        return cls(name, shape, memoryview(flat))
+        return cls(name, shape, flat.data)
 
     def numpy(self) -> NDArray[Any]:
         """A view (no copy); writable exactly when the underlying buffer is."""
@@ -99,7 +99,8 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
     if dtype in _ML_DTYPES:
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, _ML_DTYPES[dtype]))
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _ML_DTYPES[dtype]))
+        return found
     return np.dtype(_NUMPY_NAME[dtype])
 
 
@@ -153,11 +154,12 @@ class Model(Mapping[str, Tensor]):
         """The length-prefixed header, padded with spaces so that data starts 64-byte aligned."""
         entries: dict[str, Any] = {}
         if self.metadata:
-            entries["__metadata__"] = dict(self.metadata)
+            entries["__metadata__"] = _read_metadata(self.metadata)
         offset = 0
         for name, tensor in self.tensors.items():
             if name == "__metadata__":
                 raise InvalidModel("a tensor may not be called __metadata__")
+            _check_name(name)
             end = offset + tensor.nbytes
             entries[name] = {
                 "dtype": tensor.dtype,
@@ -225,8 +227,12 @@ def _read_header(view: memoryview) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(view[:8], "little")
     if length > MAX_HEADER or 8 + length > len(view):
         raise InvalidModel("not a model", why=f"header of {length} bytes does not fit")
+    text = bytes(view[8 : 8 + length])
+    if text[:1] != b"{":
+        raise InvalidModel("not a model", why="its header does not begin with a brace")
     try:
-        entries = json.loads(bytes(view[8 : 8 + length]), object_pairs_hook=_no_duplicates)
+        # decoded here: json.loads would also take UTF-16 and UTF-32, which other readers do not
+        entries = json.loads(text.decode(), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise InvalidModel("not a model", why="its header is not JSON") from error
     if not isinstance(entries, dict) or len(entries) > MAX_TENSORS:
@@ -235,14 +241,30 @@ def _read_header(view: memoryview) -> tuple[dict[str, Any], int]:
 
 
 def _read_metadata(metadata: Any) -> dict[str, str]:
-    if not isinstance(metadata, dict) or any(not isinstance(v, str) for v in metadata.values()):
+    if not isinstance(metadata, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, str) and _encodable(k) and _encodable(v)
+        for k, v in metadata.items()
+    ):
         raise InvalidModel("model metadata must be strings")
-    return metadata
+    return dict(metadata)
+
+
+def _encodable(text: str) -> bool:
+    """JSON can spell half of a surrogate pair, which no UTF-8 can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or len(name) > MAX_NAME or not _encodable(name):
+        raise InvalidModel("bad tensor name", why=f"{name!r:.80}; the limit is {MAX_NAME}")
 
 
 def _read_entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
-    if len(name) > MAX_NAME:
-        raise InvalidModel("tensor name too long", why=f"{len(name)} > {MAX_NAME}")
+    _check_name(name)
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise InvalidModel(f"malformed header entry of tensor {name!r}")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
