@@ -16,7 +16,9 @@ from fedgate.errors import InvalidMessage, InvalidModel
 from fedgate.model import Tensor
 
 #: dtype strings that may travel: booleans, numbers, dates and fixed-width text.
-_DTYPE = re.compile(r"[<>|=](?:[biufc](?:1|2|4|8|16)|[mM]8(?:\[\d{0,6}[a-zA-Z]{1,2}\])?|[US]\d{1,9})")
+_DTYPE = re.compile(
+    r"[<>|=](?:[biufc](?:1|2|4|8|16)|c32|[mM]8(?:\[\d{0,6}[a-zA-Z]{1,2}\])?|[US]\d{1,9})"
+)
 #: dtypes that are carried as another one of the same memory.
 _CARRIER = {"c16": "<f8", "M8": "<i8", "m8": "<i8"}
 

@@ -1,4 +1,4 @@
-"""How well each feature of FLARE works through Fedgate; tests in ``tests/flare`` stand behind it."""
+"""How well each feature of FLARE works through Fedgate; ``tests/flare`` stands behind it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ CAPABILITIES: Mapping[str, Capability] = {
     "fedavg": Capability(_FULL, "2.9", "results are added in the order of the roster"),
     "cyclic": Capability(_FULL, "2.9"),
     "cross_site_evaluation": Capability(_FULL, "2.9", "as a workflow of the server"),
-    "other_server_workflows": Capability(_PARTIAL, "2.9", "run by the same runner, not each tested"),
+    "other_server_workflows": Capability(
+        _PARTIAL, "2.9", "run by the same runner, not each tested"
+    ),
     "executors": Capability(_FULL, "2.9"),
     "client_api_in_process": Capability(_FULL, "2.9"),
     "client_api_external_process": Capability(_NONE, note="refused at submission"),
@@ -29,7 +31,9 @@ CAPABILITIES: Mapping[str, Capability] = {
     ),
     "object_streaming": Capability(_NONE, note="files and logs are not streamed"),
     "peer_context": Capability(
-        _PARTIAL, "2.9", "of a site's public properties only its identity and round reach the server"
+        _PARTIAL,
+        "2.9",
+        "of a site's public properties only its identity and round reach the server",
     ),
     "snapshots": Capability(_NONE, note="a job starts over when its enclave dies"),
     "json_configuration": Capability(_FULL, "2.9"),

@@ -25,6 +25,9 @@ from fedgate_flare.workspace import Deployed
 _LOCAL = frozenset(
     {ReservedTopic.SYNC_RUNNER, ReservedTopic.JOB_HEART_BEAT, ReservedTopic.TASK_CHECK}
 )
+#: FLARE wants an address; nothing ever connects to it.
+_NOWHERE = {"target": "fedgate:0", "scheme": "grpc"}
+# ruff: noqa: ARG001, ARG005, PLR0917 - the signatures below are FLARE's
 
 
 def make_wakeful(bell: Bell) -> HastyTime:
@@ -49,7 +52,7 @@ def build_runner(deployed: Deployed, mailbox: Mailbox) -> tuple[Any, Namespace]:
     deployer.build(
         {
             "client_name": name,
-            "server_config": [{"name": "fedgate", "service": {"target": "fedgate:0", "scheme": "grpc"}}],
+            "server_config": [{"name": "fedgate", "service": _NOWHERE}],
             "client_config": {"retry_timeout": 30},
             "server_host": None,
             "secure_train": False,

@@ -38,7 +38,7 @@ _FORBIDDEN = frozenset(
 
 
 class _Inline(DatumManager):  # type: ignore[misc]
-    """No datum leaves the message, whatever its size: there is no second channel to fetch it from."""
+    """No datum leaves the message, whatever its size: there is no second channel for it."""
 
     def __init__(self) -> None:
         super().__init__(threshold=sys.maxsize, fobs_ctx={})
@@ -63,7 +63,9 @@ class _Lifter(fobs_core.Packer):  # type: ignore[misc]
                 remedy="exchange numpy arrays (server_expected_format='numpy')",
             )
         if type(obj).__module__.startswith("scipy.sparse"):
-            raise InvalidModel("sparse matrices cannot be sent", remedy="send their parts as arrays")
+            raise InvalidModel(
+                "sparse matrices cannot be sent", remedy="send their parts as arrays"
+            )
         return super().pack(obj)
 
     def _lift(self, array: Any) -> msgpack.ExtType:
@@ -85,14 +87,16 @@ class _Reader(fobs_core.Packer):  # type: ignore[misc]
         if type(obj) is dict and fobs_core.FOBS_TYPE in obj:
             name = obj[fobs_core.FOBS_TYPE]
             if not isinstance(name, str) or name in _FORBIDDEN:
-                raise InvalidMessage("a body holds something that must not be there", why=str(name)[:99])
+                raise InvalidMessage(
+                    "a body holds something that must not be there", why=str(name)[:99]
+                )
         return super().unpack(obj)
 
 
 def encode(message: Any) -> tuple[Model, bytes]:
     """Lift every array out of ``message``; arrays are shared with it, not copied.
 
-    Raises :class:`InvalidModel` for arrays that cannot travel, :class:`InvalidMessage` for the rest.
+    Raises :class:`InvalidModel` for arrays that cannot travel, else :class:`InvalidMessage`.
     """
     fobs_core._register_decomposers()
     manager = _Inline()

@@ -56,8 +56,8 @@ class _Coordinator:
         )
         self._server.engine.on_roster = self._liveness.settle
         self._hub = Hub(
-            self._server, federation, self._liveness, self._ledger, self._bell,
-            deployed.job_id, workload.sites,
+            server=self._server, federation=federation, liveness=self._liveness,
+            ledger=self._ledger, bell=self._bell, job_id=deployed.job_id, sites=workload.sites,
         )  # fmt: skip
 
     def run(self) -> None:
@@ -102,9 +102,7 @@ class _Coordinator:
     def _before_start(self, conf: Any) -> None:
         """The job's components exist: watch those that save models."""
         config = conf.runner_config
-        self._publisher.watch(
-            config.components.values(), [w.controller for w in config.workflows]
-        )
+        self._publisher.watch(config.components.values(), [w.controller for w in config.workflows])
         config.handlers.append(Observer(self._note_reason, self._publisher.saw_global_model))
         for handler in config.handlers:
             _do_not_linger(handler)

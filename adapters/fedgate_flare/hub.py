@@ -32,11 +32,13 @@ from fedgate_flare.wake import Bell
 #: Workflows also change their mind with time (assignment timeouts), so ask again now and then.
 _ASK_AGAIN = 0.5
 _RESENDS = 3
+#: A workflow gives up a task by its own clock first; then nobody waits for the answer.
+_LATE = 1.0
 
 
 class Hub:
     def __init__(
-        self, server: Server, federation: Federation, liveness: Liveness, ledger: Ledger,
+        self, *, server: Server, federation: Federation, liveness: Liveness, ledger: Ledger,
         bell: Bell, job_id: str, sites: tuple[str, ...],
     ) -> None:  # fmt: skip
         self._server = server
@@ -76,7 +78,7 @@ class Hub:
                 if request is None:
                     self._bell.wait(seen, _ASK_AGAIN)
                     continue
-                if request.get_header(ServerCommandKey.TASK_NAME) == private.SpecialTaskName.END_RUN:
+                if _command(request) == private.SpecialTaskName.END_RUN:
                     return
                 task_id = str(request.get_header(ReservedHeaderKey.TASK_ID))
                 handed[task_id] = handed.get(task_id, 0) + 1
@@ -104,9 +106,7 @@ class Hub:
             if context.get_prop(FLContextKey.RUNNER) is None:
                 return None
             reply: Shareable = private.GetTaskCommand().process(request, context)
-        if reply.get_header(ServerCommandKey.TASK_NAME) == private.SpecialTaskName.TRY_AGAIN:
-            return None
-        return reply
+        return None if _command(reply) == private.SpecialTaskName.TRY_AGAIN else reply
 
     def _do(self, client: Client, request: Shareable, task_id: str) -> dict[str, Any]:
         """Have the site do a task, and hand over the answer; gives the site's properties."""
@@ -126,9 +126,10 @@ class Hub:
             self._submit(client, name, task_id, cookies, answer, {})
             return {}
         timeout = request.get_header(ReservedHeaderKey.MSG_ROOT_TTL)
-        task = self._task(site, name, kind, round_, key, request)
+        deadline = float(timeout) + _LATE if timeout else None
+        task = self._task(site, name, request, key)
         del request
-        (result,) = self._federation.dispatch([task], deadline=float(timeout) + 1 if timeout else None)
+        (result,) = self._federation.dispatch([task], deadline=deadline)
         del task
         if result.error is not None and result.error.failure is Failure.UNAVAILABLE:
             self._ledger.failed(key, site, result.error.reason)
@@ -151,9 +152,8 @@ class Hub:
             endless = standing.is_endless(share.task)
             return endless, endless or standing.is_broadcast(share.task)
 
-    def _task(
-        self, site: str, name: str, kind: Any, round_: int, key: str, request: Shareable
-    ) -> Task:
+    def _task(self, site: str, name: str, request: Shareable, key: str) -> Task:
+        kind, round_ = messages.kind_of(name), messages.round_of(request)
         messages.detach_peer(request)
         request.set_header(private.TaskConstant.WAIT_TIME, 0.0)
         model, body = encode(request)
@@ -182,7 +182,7 @@ class Hub:
         self._ledger.answered(key)
         return answer, properties
 
-    def _submit(
+    def _submit(  # noqa: PLR0917 - all of them make up one answer
         self, client: Client, name: str, task_id: str, cookies: Any, answer: Shareable,
         properties: dict[str, Any],
     ) -> None:  # fmt: skip
@@ -197,6 +197,10 @@ class Hub:
             private.SubmitUpdateCommand().process(answer, context)
             _drop_payloads(context)
         self._bell.ring()
+
+
+def _command(reply: Shareable) -> str:
+    return str(reply.get_header(ServerCommandKey.TASK_NAME))
 
 
 class _Lost:

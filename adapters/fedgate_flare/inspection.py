@@ -99,7 +99,9 @@ def _describe(entry_points: dict[str, str], role: str, app: str, config: dict[st
         key = "worker"
     if not parts:
         what = "workflows" if role == "server" else "executors"
-        raise InvalidBundle(f"app {app!r} defines no {what}", remedy="there would be nothing to run")
+        raise InvalidBundle(
+            f"app {app!r} defines no {what}", remedy="there would be nothing to run"
+        )
     text = ", ".join(str(p) for p in parts)
     entry_points[key] = f"{entry_points[key]}; {text}" if key in entry_points else text
 
@@ -122,7 +124,9 @@ def _notes(meta: JobMeta, files: BundleTree, senders: set[str]) -> list[str]:
     if resources:
         if not isinstance(resources, dict):
             raise InvalidBundle("meta.json: 'resource_spec' must be an object")
-        notes.append("asks for resources, which Fedgate leaves to each site: " + str(resources)[:200])
+        notes.append(
+            "asks for resources, which Fedgate leaves to each site: " + str(resources)[:200]
+        )
     if senders:
         notes.append(
             f"sends events ({', '.join(sorted(senders))}); they are dropped unless a site's guard "

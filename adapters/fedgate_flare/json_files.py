@@ -1,5 +1,7 @@
-"""Strict JSON: duplicate names, NaN and absurd nesting are errors, so that what a reviewer sees is
-what FLARE will load."""
+"""Strict JSON: what a reviewer sees is what FLARE will load.
+
+Duplicate names, NaN and absurd nesting are errors.
+"""
 
 from __future__ import annotations
 

@@ -67,6 +67,4 @@ class Ledger:
                     remedy="see the sites' own logs",
                 )
         if entries and entries[-1].failures and not entries[-1].broadcast:
-            raise WorkloadFailed(
-                f"the workflow stopped at {entries[-1]}", why=entries[-1].reasons
-            )
+            raise WorkloadFailed(f"the workflow stopped at {entries[-1]}", why=entries[-1].reasons)

@@ -98,14 +98,17 @@ class Liveness:
         return found
 
     def _trim(self, communicator: Any) -> list[str]:
-        problems = []
+        problems: list[str] = []
         with communicator._task_lock:
             for task in communicator._tasks:
                 if task.completion_status is not None or not standing.is_broadcast(task):
                     continue
-                for site in self.lost.intersection(task.targets):
-                    if not standing.has_answered(task, site) and (why := _drop(task, site)):
-                        problems.append(why)
+                waited_for = [
+                    s
+                    for s in self.lost.intersection(task.targets)
+                    if not standing.has_answered(task, s)
+                ]
+                problems += [why for site in waited_for if (why := _drop(task, site))]
         return problems
 
 

@@ -39,9 +39,7 @@ class RosterOrder:
                 return
             self._bell.wait(seen, min(left, _CHECK))
 
-    def _seconds_to_wait(
-        self, communicator: Any, site: str, task_id: str, arrived: float
-    ) -> float:
+    def _seconds_to_wait(self, communicator: Any, site: str, task_id: str, arrived: float) -> float:
         with standing.client_task(communicator, task_id) as share:
             task = None if share is None else share.task
             if task is None or task.completion_status is not None:

@@ -1,4 +1,4 @@
-"""Publishing what a job saves: each global model that goes to a persistor is offered for release."""
+"""Publishing what a job saves: each model that goes to a persistor is offered for release."""
 
 from __future__ import annotations
 

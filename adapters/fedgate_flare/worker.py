@@ -103,7 +103,7 @@ class FlareWorker:
                 reply: Shareable = engine.dispatch(topic, request, context)
                 return reply
 
-        def post(peer: str, frame: Frame) -> None:
+        def post(_peer: str, frame: Frame) -> None:
             site.post(frame)
 
         link = AuxLink(lambda: [SERVER], post, dispatch, job_id, messages.SITE_PROPERTIES)

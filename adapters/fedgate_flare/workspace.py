@@ -47,7 +47,8 @@ def deploy(workload: Workload, participant: str) -> Deployed:
             why="its deploy_map names: " + ", ".join(meta.sites),
             remedy="run the job on those sites, or deploy the app to @ALL",
         )
-    job_id = _KEEP.sub("_", workload.job)[:64].lstrip(".") or "job"
+    # The prefix keeps the run's folder apart from the workspace's own ("local", "startup").
+    job_id = "job-" + _KEEP.sub("_", workload.job)[:64]
     root = workload.scratch / _FOLDER
     deployed = Deployed(
         participant, job_id, meta, root, root / job_id, root / job_id / f"app_{participant}"

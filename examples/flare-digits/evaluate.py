@@ -5,6 +5,7 @@ usage: python evaluate.py MODEL.safetensors|MODEL.npy FILE.npz... ; prints one J
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 from pooled import pool
@@ -14,7 +15,7 @@ from softmax import SHAPE, accuracy
 def read(path):
     if path.endswith(".npy"):
         return np.load(path)
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         header.pop("__metadata__", None)
         ((_, entry),) = header.items()

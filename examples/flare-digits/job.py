@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--clients", type=int, default=3, help="sites in each round, and the fewest")
+    parser.add_argument("--clients", type=int, default=3, help="sites in a round")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     out = options.out.resolve()
