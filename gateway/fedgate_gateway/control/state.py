@@ -24,7 +24,7 @@ from fedgate_gateway.store import Database, Objects
 Presence = Callable[[PeerKind, str], bool]
 
 
-def nobody_linked(kind: PeerKind, name: str) -> bool:
+def nobody_linked(_kind: PeerKind, _name: str) -> bool:
     """The presence of peers before the relay runs."""
     return False
 

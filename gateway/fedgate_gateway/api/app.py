@@ -1,0 +1,52 @@
+"""The REST API: one FastAPI application over the gateway's state."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from fedgate_gateway.api import problems
+from fedgate_gateway.api.limits import BodyLimit, SafeHeaders
+from fedgate_gateway.api.metrics import GatewayCollector, RequestMetrics
+from fedgate_gateway.api.openapi import describe
+from fedgate_gateway.api.routes import (
+    access,
+    audit,
+    enrolment,
+    events,
+    jobs,
+    operations,
+    outputs,
+    peers,
+    plugins,
+)
+from fedgate_gateway.api.upload import OVERHEAD_BYTES
+from fedgate_gateway.control.state import GatewayState
+
+PREFIX = "/api/v1"
+
+
+def create_app(state: GatewayState) -> FastAPI:
+    """The application; ``state`` stays the caller's to close."""
+    app = FastAPI(
+        title="Fedgate gateway",
+        version=version("fedgate"),
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.gateway = state
+    problems.install(app)
+    for module in (jobs, events, outputs, peers, enrolment, access, audit, plugins):
+        app.include_router(module.router, prefix=PREFIX)
+    app.include_router(operations.router)
+    # The last one added is the outermost.
+    limit = state.config.limits.bundle_bytes + OVERHEAD_BYTES
+    app.add_middleware(BodyLimit, upload_path=f"{PREFIX}/jobs", upload_bytes=limit)
+    app.add_middleware(SafeHeaders)
+    app.add_middleware(RequestMetrics, state=state)
+    state.registry.register(GatewayCollector(state))
+    describe(app)
+    return app

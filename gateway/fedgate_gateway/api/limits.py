@@ -1,0 +1,93 @@
+"""Bounds that hold before any handler runs: the size of a body, and safe answer headers."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fedgate.bundle import KIB
+from fedgate.errors import BundleTooLarge
+from fedgate_gateway.api.problems import problem
+
+#: For everything but the upload of a bundle, which counts for itself.
+BODY_BYTES = 256 * KIB
+
+
+class _OversizeError(Exception):
+    """A body went over the limit while it was read."""
+
+
+class BodyLimit:
+    """Refuses larger bodies by their declared size, and stops reading those that lie."""
+
+    def __init__(self, app: ASGIApp, *, upload_path: str, upload_bytes: int) -> None:
+        self._app = app
+        self._upload_path = upload_path
+        self._upload_bytes = upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        upload = scope["path"] == self._upload_path and scope["method"] == "POST"
+        limit = self._upload_bytes if upload else BODY_BYTES
+        declared = Headers(scope=scope).get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > limit:
+            await _refusal(scope, limit)(scope, receive, send)
+            return
+        await self._counted(scope, receive, send, limit)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        received, answered, over = 0, False, False
+
+        async def counting() -> Message:
+            nonlocal received, over
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                over = True
+                raise _OversizeError
+            return message
+
+        async def watching(message: Message) -> None:
+            nonlocal answered
+            if over and not answered:
+                return  # whatever the framework makes of the interruption, ours is the answer
+            answered = True
+            await send(message)
+
+        with suppress(_OversizeError):
+            await self._app(scope, counting, watching)
+        if over and not answered:
+            await _refusal(scope, limit)(scope, receive, send)
+
+
+class SafeHeaders:
+    """Answers are for whoever asked: not stored by caches, not sniffed by browsers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def adding(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-store")
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+            await send(message)
+
+        await self._app(scope, receive, adding)
+
+
+def _refusal(scope: Scope, limit: int) -> ASGIApp:
+    return problem(
+        scope["path"],
+        413,
+        BundleTooLarge.code,
+        "the request is too large",
+        why=f"the limit here is {limit} bytes",
+        remedy="leave data and models out of the workload, or raise limits.bundle_bytes",
+        headers={"Connection": "close"},
+    )

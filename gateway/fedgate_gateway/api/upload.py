@@ -1,0 +1,192 @@
+"""Reading a submission: multipart, as it streams in, within bounds and after authentication.
+
+FastAPI's own form parameters read the whole body before any dependency runs; a stranger without a
+token could fill our disk. So the handler reads it, once it knows who sends it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from fedgate.bundle import KIB
+from fedgate.errors import BundleTooLarge, InvalidMessage
+from fedgate_gateway.api.problems import told
+from fedgate_gateway.control.records import SubmitOptions
+
+#: What the fields and the boundaries may take besides the archive.
+OVERHEAD_BYTES = 256 * KIB
+_MAX_FIELDS = 32
+_MAX_FIELD_BYTES = 96 * KIB
+
+
+def _comma_separated(value: Any) -> Any:
+    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
+def _json_object(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError("not a JSON object") from None
+
+
+def _base64(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("not base64") from None
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+
+
+class SubmitForm(BaseModel):
+    """The fields of a submission besides the file ``bundle``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: str = Field(description="the project to run in")
+    name: str = Field("", description="a title; default: the workload's own name")
+    sites: Names = Field(
+        (), description="comma separated; default: those of the workload or project"
+    )
+    datasets: Names = Field((), description="comma separated names of datasets that sites hold")
+    min_sites: int | None = Field(None, ge=1, description="default: what the workload asks for")
+    config: Annotated[
+        dict[str, bool | int | float | str],
+        BeforeValidator(_json_object),
+        Field(description="JSON object: overrides of settings that the workload declares"),
+    ] = {}
+    recipient: Annotated[
+        bytes | None,
+        BeforeValidator(_base64),
+        Field(
+            description="base64 of the X-Wing public key (1216 bytes) that outputs are sealed to"
+        ),
+    ] = None
+    task_seconds: float | None = Field(None, gt=0, description="how long one task may take")
+
+    def options(self, idempotency_key: str) -> SubmitOptions:
+        return SubmitOptions(
+            project=self.project,
+            sites=self.sites,
+            datasets=self.datasets,
+            min_sites=self.min_sites,
+            config=self.config,
+            name=self.name,
+            recipient=self.recipient,
+            task_seconds=self.task_seconds,
+            idempotency_key=idempotency_key,
+        )
+
+
+_TEXT = {"type": "string"}
+#: The request body for OpenAPI, where a form is text fields and a file.
+REQUEST_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["bundle", "project"],
+                "additionalProperties": False,
+                "properties": {
+                    "bundle": {
+                        "type": "string",
+                        "contentMediaType": "application/zip",
+                        "description": "the workload as a ZIP archive or FAB",
+                    },
+                    **{
+                        name: {**_TEXT, "description": field.description or ""}
+                        for name, field in SubmitForm.model_fields.items()
+                    },
+                },
+            }
+        }
+    },
+}
+
+
+async def read_submission(request: Request, archive_bytes: int) -> tuple[bytes, SubmitForm]:
+    """The archive and the form. Raises :class:`BundleTooLarge` or :class:`InvalidMessage`."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise InvalidMessage(
+            "a submission is multipart/form-data",
+            why=f"this one is {request.headers.get('content-type', 'nothing')[:80]!r}",
+        )
+    parser = MultiPartParser(
+        request.headers,
+        _bounded(request, archive_bytes + OVERHEAD_BYTES),
+        max_files=1,
+        max_fields=_MAX_FIELDS,
+        max_part_size=_MAX_FIELD_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidMessage("the form cannot be read", why=error.message) from error
+    except (KeyError, UnicodeDecodeError, ValueError) as error:
+        raise InvalidMessage("the form cannot be read", why=repr(error)[:200]) from error
+    try:
+        return await _archive(form, archive_bytes), _fields(form)
+    finally:
+        await form.close()
+
+
+async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limit:
+            raise _too_large(limit - OVERHEAD_BYTES)
+        yield chunk
+
+
+async def _archive(form: FormData, archive_bytes: int) -> bytes:
+    file = form.get("bundle")
+    if not isinstance(file, UploadFile):
+        raise InvalidMessage(
+            "the submission has no file named 'bundle'",
+            remedy="send the ZIP archive as the file field 'bundle'",
+        )
+    content = await file.read(archive_bytes + 1)
+    if len(content) > archive_bytes:
+        raise _too_large(archive_bytes)
+    return content
+
+
+def _fields(form: FormData) -> SubmitForm:
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if name == "bundle":
+            continue
+        if isinstance(value, UploadFile) or name in fields:
+            raise InvalidMessage(f"the field {name!r:.60} came twice, or as a file")
+        fields[name] = value
+    try:
+        return SubmitForm.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidMessage(
+            "the submission's fields are not valid", why=told(error.errors())
+        ) from None
+
+
+def _too_large(archive_bytes: int) -> BundleTooLarge:
+    return BundleTooLarge(
+        "the bundle is too large",
+        why=f"the limit is {archive_bytes} bytes",
+        remedy="leave data and models out of the workload, or raise limits.bundle_bytes",
+    )

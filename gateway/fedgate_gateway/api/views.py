@@ -1,0 +1,139 @@
+"""Jobs and what belongs to them, as the API shows them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from fedgate.job import JobState
+from fedgate_gateway.control.records import (
+    BundleRecord,
+    Decision,
+    JobRecord,
+    JobSite,
+    Output,
+    OutputKind,
+)
+
+
+class SiteView(BaseModel):
+    """A site of a job and what its owner decided."""
+
+    site: str
+    decision: Decision
+    reason: str
+    decided: datetime | None
+
+    @classmethod
+    def of(cls, site: JobSite) -> SiteView:
+        return cls(site=site.site, decision=site.decision, reason=site.reason, decided=site.decided)
+
+
+class JobView(BaseModel):
+    """One governed run of a bundle."""
+
+    id: str
+    project: str
+    bundle: str = Field(description="digest of the archive, what approvers sign: `sha256:<hex>`")
+    framework: str
+    name: str
+    submitter: str
+    sites: list[str] = Field(description="in the order of the roster")
+    datasets: list[str]
+    min_sites: int
+    config: dict[str, bool | int | float | str]
+    state: JobState
+    reason: str = Field(description="why it is in this state, where there is more to say")
+    enclave: str = Field(description="who runs it; empty before it is assigned")
+    sealed: bool = Field(description="whether the submitter gave a key that outputs are sealed to")
+    task_seconds: float | None
+    created: datetime
+    pending_until: datetime | None = Field(description="when it expires unless it was started")
+    started: datetime | None
+    ended: datetime | None
+
+    @classmethod
+    def of(cls, job: JobRecord) -> JobView:
+        assert job.created is not None
+        return cls(
+            id=job.id,
+            project=job.project,
+            bundle=job.bundle,
+            framework=job.framework,
+            name=job.name,
+            submitter=job.submitter,
+            sites=list(job.sites),
+            datasets=list(job.datasets),
+            min_sites=job.min_sites,
+            config=dict(job.config),
+            state=job.state,
+            reason=job.reason,
+            enclave=job.enclave,
+            sealed=job.recipient is not None,
+            task_seconds=job.task_seconds,
+            created=job.created,
+            pending_until=job.pending_until,
+            started=job.started,
+            ended=job.ended,
+        )
+
+
+class BundleView(BaseModel):
+    """The bundle of a job, as its adapter read it without running it."""
+
+    digest: str
+    size: int = Field(description="bytes of the archive")
+    framework: str
+    manifest: dict[str, Any]
+
+    @classmethod
+    def of(cls, bundle: BundleRecord) -> BundleView:
+        return cls(
+            digest=bundle.digest,
+            size=bundle.size,
+            framework=bundle.framework,
+            manifest=bundle.manifest.to_dict(),
+        )
+
+
+class JobDetail(BaseModel):
+    """A job with its sites' decisions and its bundle."""
+
+    job: JobView
+    sites: list[SiteView]
+    bundle: BundleView
+
+
+class JobPageView(BaseModel):
+    """Jobs, newest first."""
+
+    jobs: list[JobView]
+    next_cursor: str | None = Field(description="for the next page; null on the last one")
+
+
+class OutputView(BaseModel):
+    """Something a job released."""
+
+    name: str
+    kind: OutputKind
+    size: int = Field(description="bytes as stored")
+    digest: str = Field(description="of the stored bytes: `sha256:<hex>`")
+    sealed: bool = Field(description="whether it is encrypted to the submitter's key")
+    created: datetime
+
+    @classmethod
+    def of(cls, output: Output) -> OutputView:
+        return cls(
+            name=output.name,
+            kind=output.kind,
+            size=output.size,
+            digest=output.digest,
+            sealed=output.sealed,
+            created=output.created,
+        )
+
+
+class OutputsView(BaseModel):
+    outputs: list[OutputView]
