@@ -1,0 +1,1 @@
+"""Logistic regression on breast-cancer measurements that never leave their hospitals."""
