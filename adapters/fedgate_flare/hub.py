@@ -116,8 +116,9 @@ class Hub:
         communicator = standing.communicator_of(self._server)
         endless, broadcast = self._manner(communicator, task_id)
         kind, round_ = messages.kind_of(name), messages.round_of(request)
-        self._ledger.opened(key, name, kind, round_, broadcast=broadcast)
         cookies = request.get_cookie_jar()
+        workflow = str(request.get_cookie(ReservedHeaderKey.WORKFLOW))
+        self._ledger.opened(key, name, kind, round_, broadcast=broadcast, workflow=workflow)
         if site in self._liveness.lost:
             if endless:
                 self._over.wait(_ASK_AGAIN)

@@ -1,31 +1,34 @@
-"""The latest error that FLARE logged: its replies carry a code only, people want the sentence."""
+"""The error behind a reply: FLARE's replies carry a code only, people want the sentence."""
 
 from __future__ import annotations
 
 import logging
 
 _LENGTH = 400
+_TRACEBACK = "Traceback"
 
 
 class LastError(logging.Handler):
+    """Keeps one line: the first exception that was logged, or else the latest error."""
+
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.text = ""
+        self._text = ""
+        self._is_exception = False
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self._is_exception:
+            return  # what follows an exception are its echoes
         message = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
-            message = f"{type(error).__name__}: {error}"
+            message = f"{_TRACEBACK}\n{type(error).__name__}: {error}"
         lines = [line.strip() for line in message.splitlines() if line.strip()]
-        if lines and not self.text.startswith(_EXCEPTION):
-            # Of a traceback the last line is the error; of anything else the first one.
-            line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-            self.text = line[:_LENGTH]
+        if lines:
+            self._is_exception = lines[0].startswith(_TRACEBACK)
+            # The last line of a traceback says what happened; of anything else the first one does.
+            self._text = lines[-1 if self._is_exception else 0][:_LENGTH]
 
     def take(self) -> str:
-        text, self.text = self.text, ""
+        text, self._text, self._is_exception = self._text, "", False
         return text
-
-
-_EXCEPTION = ("Traceback",)

@@ -19,6 +19,7 @@ class _Entry:
     kind: TaskKind
     round: int
     broadcast: bool
+    workflow: str
     answered: int = 0
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -37,9 +38,11 @@ class Ledger:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
 
-    def opened(self, key: str, name: str, kind: TaskKind, round_: int, *, broadcast: bool) -> None:
+    def opened(
+        self, key: str, name: str, kind: TaskKind, round_: int, *, broadcast: bool, workflow: str
+    ) -> None:
         with self._lock:
-            self._entries.setdefault(key, _Entry(name, kind, round_, broadcast))
+            self._entries.setdefault(key, _Entry(name, kind, round_, broadcast, workflow))
 
     def answered(self, key: str) -> None:
         with self._lock:
@@ -66,5 +69,7 @@ class Ledger:
                     why=entry.reasons,
                     remedy="see the sites' own logs",
                 )
-        if entries and entries[-1].failures and not entries[-1].broadcast:
-            raise WorkloadFailed(f"the workflow stopped at {entries[-1]}", why=entries[-1].reasons)
+        for last in {e.workflow: e for e in entries}.values():
+            # A relay passes a model from site to site; with one of them missing it breaks off.
+            if last.failures and not last.broadcast:
+                raise WorkloadFailed(f"the workflow broke off at {last}", why=last.reasons)
