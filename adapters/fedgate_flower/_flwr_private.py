@@ -35,6 +35,7 @@ try:
     from flwr.server.strategy import Strategy as LegacyStrategy
     from flwr.serverapp.server_app import LoadServerAppError
     from flwr.serverapp.strategy import strategy_utils
+    from flwr.supercore.logger import update_console_handler
     from flwr.supercore.object_ref import load_app
     from flwr.supercore.run import Run
     from flwr.supercore.task_identity import TaskIdentity
@@ -42,6 +43,8 @@ except (ImportError, AttributeError) as error:  # pragma: no cover - a broken in
     raise PluginUnavailable(
         f"the installed flwr is not the {SUPPORTED} that the Flower adapter knows", why=str(error)
     ) from error
+
+update_console_handler(colored=False)  # the log is a file, and people read it elsewhere
 
 __all__ = [
     "SUPERLINK_NODE_ID",

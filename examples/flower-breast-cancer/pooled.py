@@ -11,7 +11,6 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
-
 from breast_cancer import model
 
 
