@@ -156,6 +156,17 @@ def test_chunks_of_a_cargo_that_differs_in_anything_do_not_open(other):
         open_all(CargoKey(**base), theirs)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [({"size": 192}, {"size": 193}), ({"chunk": 96}, {"chunk": 97})]
+)
+def test_not_even_the_first_chunk_opens_when_it_has_the_same_length(ours, theirs):
+    """Size and chunk size are bound into every chunk, not only visible in lengths."""
+    base = {"id": b"c" * 16, "key": b"d" * 32, "size": 50 if "chunk" in ours else 0, "chunk": CHUNK}
+    first = seal(CargoKey(**{**base, **theirs}))[0]
+    with pytest.raises(SealBroken, match="altered"):
+        CargoOpener(CargoKey(**{**base, **ours}), "job").open_chunk(0, first)
+
+
 def test_a_cargo_of_another_job_does_not_open():
     key = CargoKey.generate(100, CHUNK)
     with pytest.raises(SealBroken, match="altered"):
