@@ -21,6 +21,9 @@ from fedgate.manifest import Manifest
 from fedgate.model import Model, Tensor
 from fedgate.task import Failure, Frame, Result, Round, Scalar, Task, TaskError, TaskKind
 
+#: The release of this distribution.
+__version__ = "0.1.0"
+
 __all__ = [
     "Adapter",
     "Bundle",

@@ -78,7 +78,9 @@ def recognise(tree: BundleTree, *, allowed: Collection[str] | None = None) -> Ad
             if adapter.recognises(tree):
                 return adapter
         except Exception as error:
-            raise AdapterFailed(f"adapter {name!r} failed on this bundle", why=repr(error)) from error
+            raise AdapterFailed(
+                f"adapter {name!r} failed on this bundle", why=repr(error)
+            ) from error
     if broken is not None:
         raise broken
     raise UnknownFramework(

@@ -44,9 +44,7 @@ class ChildFederation:
         for task in tasks:
             self._register(task, arrived)
             order.append(task.id)
-            self._port.send(
-                "task", note=notes.task_note(task), model=task.model, deadline=deadline
-            )
+            self._port.send("task", note=notes.task_note(task), model=task.model, deadline=deadline)
             del task  # its model must not outlive the caller's interest
         return self._in_order(order, arrived) if ordered else self._as_they_come(order, arrived)
 

@@ -35,7 +35,15 @@ _MALLOC = {
     "MALLOC_TOP_PAD_": "16777216",
     "MALLOC_ARENA_MAX": "1",
 }
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS")
+_PASSED_ON = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "OMP_NUM_THREADS",
+)
 _QUEUE = 10_000
 
 
@@ -119,7 +127,9 @@ class Child:
         self._runtime = runtime
         self._on_message = on_message
         self._on_end = on_end
-        self._parts = PartTable(lambda k: self._write(wire.Message({"t": "free", "k": k})), spec.part_bytes)
+        self._parts = PartTable(
+            lambda k: self._write(wire.Message({"t": "free", "k": k})), spec.part_bytes
+        )
         self._outgoing: deque[wire.Message] = deque()
         self._next = 1
         self._lent: dict[int, int] = {}

@@ -7,6 +7,7 @@ coordinator and its workers; what it leaves out is the network and the seals.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +60,9 @@ def run_locally(
 ) -> LocalRun:
     """Run a workload (directory or archive) to its end; never raises for the workload's faults."""
     archive = source if isinstance(source, bytes) else _pack(source)
-    run = _Run(archive, sites, work, config or {}, task_seconds, runtime or Runtime(sandbox="process"))
+    run = _Run(
+        archive, sites, work, config or {}, task_seconds, runtime or Runtime(sandbox="process")
+    )
     run.frames = set(frames)
     return asyncio.run(run.go(timeout))
 
@@ -123,15 +126,15 @@ class _Run:
             (self.work / f"{site.name}-state").mkdir(parents=True, exist_ok=True)
             self.workers[site.name] = Child(
                 spec("worker", scratch, site), self.runtime, sandbox,
-                on_message=lambda m, s=site.name: self._from_worker(s, m),
-                on_end=lambda e, s=site.name: self._worker_ended(s, e),
+                on_message=functools.partial(self._from_worker, site.name),
+                on_end=functools.partial(self._worker_ended, site.name),
                 log=self.work / "logs" / f"{site.name}.log",
             )  # fmt: skip
         log = self.work / "logs" / "coordinator.log"
         coordinator = self.conductor.child = Child(
             spec("coordinator", self.work / "coordinator"), self.runtime, sandbox,
             on_message=self._from_coordinator,
-            on_end=lambda e: over.done() or over.set_result(e), log=log,
+            on_end=over.set_result, log=log,
         )  # fmt: skip
         try:
             async with asyncio.timeout(timeout):
@@ -139,7 +142,9 @@ class _Run:
         except TimeoutError:
             self.result.error = DeadlineExceeded("the local run did not end", why=f"{timeout} s")
         self.conductor.close()
-        await asyncio.gather(*(c.stop() for c in (*self.workers.values(), coordinator) if not c.ended))
+        await asyncio.gather(
+            *(c.stop() for c in (*self.workers.values(), coordinator) if not c.ended)
+        )
         self.result.log = log.read_text(errors="replace")
         for name in self.sites:
             text = (self.work / "logs" / f"{name}.log").read_text(errors="replace")

@@ -35,7 +35,9 @@ class Port:
 
     # -- sending ---------------------------------------------------------------------------
 
-    def send(self, kind: str, *, note: bytes = b"", model: Model | None = None, **fields: Any) -> None:
+    def send(
+        self, kind: str, *, note: bytes = b"", model: Model | None = None, **fields: Any
+    ) -> None:
         """One message with its note and model; a model sent before is not encoded again."""
         header: dict[str, Any] = {"t": kind, **fields}
         with self._lock:
@@ -77,7 +79,8 @@ class Port:
             return known[1]
         header = model.header()
         size = len(header) + model.nbytes
-        pieces = [header, *(t.data for t in model.tensors.values() if t.nbytes)]
+        pieces: list[bytes | memoryview] = [header]
+        pieces += [t.data for t in model.tensors.values() if t.nbytes]
         if size <= wire.INLINE:
             part, self._next = self._next, self._next + 1
             self._send(wire.Message({"t": "part", "k": part, "s": size}, b"".join(pieces)))

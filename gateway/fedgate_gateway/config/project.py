@@ -38,9 +38,12 @@ class Release(Section):
 class ProjectConfig(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     members: Mapping[str, Member]
+    #: Enclave hosts of the project by name; they sign what they release with this identity.
+    enclaves: Mapping[str, Member] = {}
     release: Release = Release()
-    #: Evidence kinds that members of this project accept; "simulated" must be named to count.
-    evidence: tuple[str, ...] = ()
+    #: Keys that sealed outputs may be sealed to: "sha256:<hex>" of the raw public key. The gateway
+    #: passes a submitter's key on, so it could pass on its own; this list is what prevents that.
+    recipients: tuple[str, ...] = ()
 
     def roster(self) -> dict[str, bytes]:
         """Site name -> raw identity key."""

@@ -8,6 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+#: The name under which one listens to (and rings for) changes of any job's state.
+ANY = ""
+
 
 class Bell:
     """One bell for each job; listeners live on event loops, ringers on any thread."""
@@ -33,6 +36,7 @@ class Bell:
                     del self._listeners[job]
 
     def ring(self, job: str) -> None:
+        """Wake those who listen to this job; ``ANY`` wakes those who watch all jobs' states."""
         with self._lock:
             listeners = tuple(self._listeners.get(job, ()))
         for loop, event in listeners:

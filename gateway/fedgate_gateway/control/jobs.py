@@ -7,7 +7,9 @@ are quick and thread-safe; they may be called on the event loop or in a worker t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +21,7 @@ from fedgate.plugins import recognise as recognise_installed
 from fedgate_gateway.config import GatewayLimits, GatewayProject
 from fedgate_gateway.control import rows
 from fedgate_gateway.control.audit_sink import AuditSink
+from fedgate_gateway.control.bell import ANY
 from fedgate_gateway.control.cursor import decode_cursor, encode_cursor
 from fedgate_gateway.control.events import JobEvents
 from fedgate_gateway.control.intake import Intake
@@ -81,6 +84,7 @@ class JobService:
         """
         job = await self._intake.submit(archive, options, principal)
         self._events.bell.ring(job.id)
+        self._events.bell.ring(ANY)
         return job
 
     def transition(
@@ -106,6 +110,7 @@ class JobService:
             advance(session, self._audit, row, event, reason=reason, data=data or {}, actor=actor)
             job = rows.job_record(session, row)
         self._events.bell.ring(job_id)
+        self._events.bell.ring(ANY)
         return job
 
     def cancel(self, job_id: str, principal: Principal, *, reason: str = "") -> JobRecord:
@@ -174,7 +179,7 @@ class JobService:
         """How many jobs are in each state."""
         query = select(JobRow.state, func.count()).group_by(JobRow.state)
         with self._database.read() as session:
-            found = dict(session.execute(query).tuples().all())
+            found = dict(session.execute(query).all())
         return {state: found.get(state.value, 0) for state in JobState}
 
     def bundle(self, digest: str) -> BundleRecord:
@@ -244,7 +249,12 @@ class JobService:
                 )
         if changed:
             self._events.bell.ring(job_id)
+            self._events.bell.ring(ANY)
         return self.job_sites(job_id)
+
+    def state_changes(self) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set whenever any job is submitted, decided on, or changes its state."""
+        return self._events.bell.listen(ANY)
 
     def output_key(self, job_id: str, name: str) -> str:
         """Where the object store keeps an output: hand it to ``Objects.put``, then add it."""

@@ -99,7 +99,9 @@ class Conductor:
             raise InvalidMessage("the coordinator addressed a site outside its job", why=task.site)
         if task.id in self._pending or len(self._pending) >= _MOST_PENDING:
             raise InvalidMessage("the coordinator reused a task id or has too many tasks")
-        self._book.sent(task, len(incoming.note) + (len(incoming.model.view) if incoming.model else 0))
+        self._book.sent(
+            task, len(incoming.note) + (len(incoming.model.view) if incoming.model else 0)
+        )
         self._cancel_idle()
         seconds = self._seconds(incoming.header.get("deadline"))
         timer = self._loop.call_later(seconds, self._late, task.id, seconds)

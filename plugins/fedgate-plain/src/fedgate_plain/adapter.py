@@ -60,7 +60,9 @@ class PlainAdapter(Adapter):
             raise InvalidBundle(f"{_FILE} must say how many rounds to run, from 1 to 10000")
         config: dict[str, Scalar] = {**data.get("config", {}), "rounds": rounds}
         if any(not isinstance(v, bool | int | float | str) for v in config.values()):
-            raise InvalidBundle(f"the config in {_FILE} may hold numbers, strings and booleans only")
+            raise InvalidBundle(
+                f"the config in {_FILE} may hold numbers, strings and booleans only"
+            )
         return Manifest(self.framework, name, config=config, entry_points={"worker": module})
 
     def coordinate(self, workload: Workload, federation: Federation) -> None:

@@ -1,0 +1,348 @@
+"""Moving jobs forward: from what is in the database and who is connected, again and again.
+
+Level-triggered: :meth:`Scheduler.reconcile` looks at every job that is not final and does what is
+missing, so it does not matter which message was lost or which process died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedgate.errors import FedgateError, InvalidTransition
+from fedgate.job import JobEvent, JobState
+from fedgate_gateway.control.ledger import Ledger
+from fedgate_gateway.control.records import BundleRecord, Decision, JobRecord, JobSite
+from fedgate_gateway.control.state import GatewayState
+from fedgate_gateway.pki import PeerKind
+from fedgate_gateway.relay.connections import Connection, Connections
+from fedgate_gateway.relay.router import Route, Router
+from fedgate_gateway.relay.spool import CargoSpool
+from fedgate_proto.v1 import link_pb2 as pb
+
+log = logging.getLogger(__name__)
+_EVERY = 1.0
+#: Sites that did not answer an offer for this long count as absent, if enough others said yes.
+_REVIEW_SECONDS = 30.0
+_ACTIVE = (JobState.STARTING, JobState.RUNNING)
+_PENDING = (JobState.SUBMITTED, JobState.IN_REVIEW, JobState.QUEUED)
+
+
+class Scheduler:
+    """Runs on the event loop; every write goes through the ledger, in order."""
+
+    def __init__(
+        self,
+        state: GatewayState,
+        ledger: Ledger,
+        connections: Connections,
+        router: Router,
+        spool: CargoSpool,
+    ) -> None:
+        self._state = state
+        self._ledger = ledger
+        self._connections = connections
+        self._router = router
+        self._spool = spool
+        self._offered: dict[tuple[str, str], int] = {}  # (job, site) -> connection it was sent on
+        self._joined: dict[tuple[str, str], int] = {}
+        self._assigned: dict[str, int] = {}
+        self._refused: dict[str, set[str]] = {}
+        self._absent: dict[str, float] = {}  # job -> since when its enclave is gone
+        self._wake = asyncio.Event()
+
+    def nudge(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Reconcile whenever something changed, and every second in any case."""
+        with self._state.jobs.state_changes() as changed:
+            while True:
+                changed.clear()
+                self._wake.clear()
+                try:
+                    await self.reconcile()
+                except Exception:
+                    log.exception("reconciling failed; trying again")
+                waits = [asyncio.ensure_future(e.wait()) for e in (changed, self._wake)]
+                _, pending = await asyncio.wait(
+                    waits, timeout=_EVERY, return_when=asyncio.FIRST_COMPLETED
+                )
+                for wait in pending:
+                    wait.cancel()
+
+    async def reconcile(self) -> None:
+        jobs = self._state.jobs
+        await self._ledger.do(jobs.expire_due)
+        active = await self._ledger.do(lambda: jobs.in_states(*_PENDING, *_ACTIVE))
+        for job in active:
+            sites = await asyncio.to_thread(jobs.job_sites, job.id)
+            try:
+                await self._advance(job, sites)
+            except InvalidTransition as error:  # somebody else was faster; look again next time
+                log.info("job %s: %s", job.id, error)
+        alive = {job.id for job in active}
+        for job_id in [j for j in self._router.routes if j not in alive]:
+            await self._announce_end(job_id)
+        for key in [k for k in self._offered if k[0] not in alive]:
+            del self._offered[key]
+
+    async def _advance(self, job: JobRecord, sites: Sequence[JobSite]) -> None:
+        match job.state:
+            case JobState.IN_REVIEW:
+                await self._review(job, sites)
+            case JobState.QUEUED:
+                await self._assign(job, sites)
+            case JobState.STARTING | JobState.RUNNING:
+                await self._keep(job, sites)
+
+    # -- review --------------------------------------------------------------------------------
+
+    async def _review(self, job: JobRecord, sites: Sequence[JobSite]) -> None:
+        denied = [s for s in sites if s.decision is Decision.DENIED]
+        accepted = [s for s in sites if s.decision is Decision.ACCEPTED]
+        pending = [s for s in sites if s.decision is Decision.PENDING]
+        if len(sites) - len(denied) < job.min_sites:
+            reason = "; ".join(f"{s.site}: {s.reason}" for s in denied)
+            await self._transition(job.id, JobEvent.DENY, reason=reason)
+            return
+        if not pending or (len(accepted) >= job.min_sites and self._waited(job)):
+            await self._transition(
+                job.id, JobEvent.ACCEPT, data={"sites": [s.site for s in accepted]}
+            )
+            self.nudge()
+            return
+        bundle = await asyncio.to_thread(self._state.jobs.bundle, job.bundle)
+        for site in pending:
+            connection = self._connections.site(site.site)
+            if connection and self._offered.get((job.id, site.site)) != connection.serial:
+                self._offered[(job.id, site.site)] = connection.serial
+                spec = job_spec(job, bundle, [s.site for s in sites])
+                connection.send(pb.GatewayMessage(offer=spec))
+
+    @staticmethod
+    def _waited(job: JobRecord) -> bool:
+        return job.created is not None and time.time() - job.created.timestamp() > _REVIEW_SECONDS
+
+    async def offer_reply(self, site: str, reply: pb.OfferReply) -> None:
+        decision = Decision.ACCEPTED if reply.accepted else Decision.DENIED
+        reason = "; ".join(reply.reasons)[:2000]
+        await self._ledger.do(
+            lambda: self._state.jobs.set_site_decision(reply.job, site, decision, reason)
+        )
+        self.nudge()
+
+    def may_fetch(self, connection: Connection, job: JobRecord, sites: Sequence[str]) -> bool:
+        """Is this job's bundle offered or assigned to the caller?"""
+        if connection.kind is PeerKind.ENCLAVE:
+            return job.enclave == connection.name and job.state in _ACTIVE
+        return connection.name in sites and job.state in (*_PENDING, *_ACTIVE)
+
+    # -- start ---------------------------------------------------------------------------------
+
+    async def _assign(self, job: JobRecord, sites: Sequence[JobSite]) -> None:
+        refused = self._refused.setdefault(job.id, set())
+        able = [
+            c
+            for c in self._connections.enclaves()
+            if c.name not in refused and job.framework in {f.name for f in c.hello.frameworks}
+        ]
+        if not able:
+            if refused and refused >= {c.name for c in self._connections.enclaves()}:
+                await self._transition(
+                    job.id, JobEvent.FAIL, reason=f"every enclave refused it: {job.reason}"
+                )
+            return
+        load = {
+            c.name: sum(r.enclave == c.name for r in self._router.routes.values()) for c in able
+        }
+        enclave = min(able, key=lambda c: (load[c.name], c.name))
+        if load[enclave.name] >= enclave.hello.max_jobs:
+            return
+        taking = [s.site for s in sites if s.decision is Decision.ACCEPTED]
+        self._router.routes[job.id] = Route(job.id, enclave.name, frozenset(taking))
+        assigned = await self._transition(job.id, JobEvent.ASSIGN, enclave=enclave.name)
+        if assigned is not None:
+            await self._keep(assigned, sites)
+
+    async def _keep(self, job: JobRecord, sites: Sequence[JobSite]) -> None:
+        """Bring a job that is under way to everybody who is part of it, and notice who is gone."""
+        taking = [s.site for s in sites if s.decision is Decision.ACCEPTED]
+        route = self._router.routes.setdefault(
+            job.id, Route(job.id, job.enclave, frozenset(taking))
+        )
+        enclave = self._connections.enclave(job.enclave)
+        if enclave is None:
+            since = self._absent.setdefault(job.id, time.monotonic())
+            if time.monotonic() - since > self._state.config.limits.offline_seconds:
+                await self._enclave_gone(job, "its enclave lost its connection")
+            return
+        self._absent.pop(job.id, None)
+        bundle = await asyncio.to_thread(self._state.jobs.bundle, job.bundle)
+        spec = job_spec(job, bundle, taking)
+        if self._assigned.get(job.id) != enclave.serial:
+            if job.id not in self._assigned and job.state is JobState.STARTING:
+                enclave.send(pb.GatewayMessage(assign=spec))
+            elif job.id not in enclave.hello.jobs:
+                await self._enclave_gone(job, "its enclave was restarted")
+                return
+            self._assigned[job.id] = enclave.serial
+            # Sites whose session outlived the enclave's connection continue it.
+            up = pb.PeerState(job=job.id, online=True)
+            self._router.to_sites(route, pb.GatewayMessage(peer=up))
+        for name in taking:
+            site = self._connections.site(name)
+            if site is None or self._joined.get((job.id, name)) == site.serial:
+                continue
+            self._joined[(job.id, name)] = site.serial
+            if job.id not in site.hello.jobs:
+                site.send(pb.GatewayMessage(join=spec))
+            state = pb.PeerState(job=job.id, site=name, online=True)
+            enclave.send(pb.GatewayMessage(peer=state))
+
+    async def _enclave_gone(self, job: JobRecord, why: str) -> None:
+        self._absent.pop(job.id, None)
+        self._assigned.pop(job.id, None)
+        starting = job.state is JobState.STARTING
+        await self._end_at_peers(job.id, "the enclave is gone")
+        event = JobEvent.REQUEUE if starting else JobEvent.FAIL
+        await self._transition(job.id, event, reason=why)
+
+    # -- what peers say --------------------------------------------------------------------------
+
+    async def report(self, enclave: Connection, report: pb.JobReport) -> None:
+        what = report.WhichOneof("what")
+        route = self._router.route(report.job, enclave)
+        if what == "finished":
+            await self._finished(enclave, report)
+        elif route is None:
+            return
+        elif what == "event":
+            self._event(report)
+        elif what == "started":
+            data = {"evidence": report.started[:100]}
+            await self._transition(report.job, JobEvent.START, data=data)
+        elif what == "refused":
+            self._refused.setdefault(report.job, set()).add(enclave.name)
+            self._assigned.pop(report.job, None)
+            await self._end_at_peers(report.job, "the enclave refused the job")
+            await self._transition(report.job, JobEvent.REQUEUE, reason=report.refused[:2000])
+            self.nudge()
+
+    def _event(self, report: pb.JobReport) -> None:
+        try:
+            data = json.loads(report.event)
+            kind = data.pop("kind")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            log.warning("an enclave sent a malformed event: %r", error)
+            return
+        self._ledger.event(report.job, str(kind), data)
+
+    async def _finished(self, enclave: Connection, report: pb.JobReport) -> None:
+        """Idempotent: an enclave says it again after each reconnect until it is taken."""
+        job = await asyncio.to_thread(self._state.jobs.get, report.job)
+        if job.enclave != enclave.name:
+            return
+        finished = report.finished
+        if not job.state.final:
+            if finished.succeeded and job.state is JobState.STARTING:
+                await self._transition(job.id, JobEvent.START)
+            event = JobEvent.SUCCEED if finished.succeeded else JobEvent.FAIL
+            traffic = self._router.traffic.get(report.job)
+            data = {"code": finished.code} if finished.code else {}
+            if traffic is not None:
+                data |= {"sealed_bytes": str(traffic.to_sites + traffic.to_enclave)}
+            await self._transition(job.id, event, reason=finished.reason[:2000], data=data)
+        over = pb.JobOver(job=report.job, state=job.state, reason=job.reason)
+        enclave.send(pb.GatewayMessage(over=over))
+        self.nudge()
+
+    # -- the end -----------------------------------------------------------------------------
+
+    async def _announce_end(self, job_id: str) -> None:
+        job = await asyncio.to_thread(self._state.jobs.get, job_id)
+        await self._end_at_peers(job_id, job.reason or str(job.state), state=str(job.state))
+        await asyncio.to_thread(self._state.audit.checkpoint)
+
+    async def _end_at_peers(self, job_id: str, reason: str, *, state: str = "") -> None:
+        route = self._router.routes.pop(job_id, None)
+        if route is None:
+            return
+        over = pb.GatewayMessage(over=pb.JobOver(job=job_id, state=state, reason=reason))
+        self._router.to_sites(route, over)
+        enclave = self._connections.enclave(route.enclave)
+        if enclave is not None:
+            enclave.send(over)
+        self._spool.forget_job(job_id)
+        self._router.traffic.pop(job_id, None)
+        self._assigned.pop(job_id, None)
+        for key in [k for k in self._joined if k[0] == job_id]:
+            del self._joined[key]
+
+    # -- peers come and go -----------------------------------------------------------------------
+
+    async def connected(self, connection: Connection) -> None:
+        """A peer may hold jobs that ended while it was away."""
+        for job_id in connection.hello.jobs:
+            try:
+                job = await asyncio.to_thread(self._state.jobs.get, job_id)
+            except FedgateError:
+                continue
+            if job.state.final:
+                over = pb.JobOver(job=job_id, state=str(job.state), reason=job.reason)
+                connection.send(pb.GatewayMessage(over=over))
+        self.nudge()
+
+    def disconnected(self, connection: Connection) -> None:
+        if connection.kind is PeerKind.SITE:
+            for route in self._router.routes.values():
+                enclave = self._connections.enclave(route.enclave)
+                if connection.name in route.sites and enclave is not None:
+                    state = pb.PeerState(job=route.job, site=connection.name, online=False)
+                    enclave.send(pb.GatewayMessage(peer=state))
+        self.nudge()
+
+    async def _transition(
+        self,
+        job_id: str,
+        event: JobEvent,
+        *,
+        reason: str = "",
+        data: Mapping[str, Any] | None = None,
+        enclave: str | None = None,
+    ) -> JobRecord | None:
+        """None where it was not possible any more: a cancelled job hears late news."""
+        jobs = self._state.jobs
+        try:
+            return await self._ledger.do(
+                lambda: jobs.transition(
+                    job_id, event, reason=reason, data=dict(data or {}), enclave=enclave
+                )
+            )
+        except InvalidTransition as error:
+            log.info("job %s: %s", job_id, error)
+            return None
+
+
+def job_spec(job: JobRecord, bundle: BundleRecord, sites: Sequence[str]) -> pb.JobSpec:
+    return pb.JobSpec(
+        job=job.id,
+        project=job.project,
+        name=job.name,
+        bundle=job.bundle,
+        bundle_bytes=bundle.size,
+        framework=job.framework,
+        manifest=json.dumps(bundle.manifest.to_dict()),
+        submitter=job.submitter,
+        sites=list(sites),
+        datasets=list(job.datasets),
+        min_sites=min(job.min_sites, len(sites)),
+        config=json.dumps(dict(job.config)),
+        recipient=job.recipient or b"",
+        task_seconds=job.task_seconds or 0.0,
+        enclave=job.enclave,
+    )

@@ -1,0 +1,131 @@
+"""The enclave host: takes jobs that the gateway assigns, and runs each in an :class:`EnclaveJob`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+
+from fedgate import __version__ as fedgate_version
+from fedgate.errors import Conflict, FedgateError, NotFound
+from fedgate_gateway.attestation import load_attester
+from fedgate_gateway.config import EnclaveConfig, ProjectConfig, load_config
+from fedgate_gateway.enclave.job import EnclaveJob
+from fedgate_gateway.link.client import LinkClient, LinkCredentials
+from fedgate_gateway.link.methods import PROTOCOL
+from fedgate_gateway.link.spec import Spec
+from fedgate_gateway.sandbox.choose import open_sandbox
+from fedgate_gateway.sealed import IdentityKey
+from fedgate_proto.v1 import link_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+
+class EnclaveHost:
+    """One process; in production it is the whole of what a TEE measures and runs."""
+
+    def __init__(self, config: EnclaveConfig) -> None:
+        self._config = config
+        self._projects: dict[str, ProjectConfig] = {}
+        for path in config.projects:
+            project = load_config(ProjectConfig, path)
+            self._projects[project.name] = project
+        self._attester = load_attester(config.attester)
+        self._sandbox = open_sandbox(config.runtime.sandbox)
+        self._identity = IdentityKey((config.data / "identity.key").read_bytes())
+        self._jobs: dict[str, EnclaveJob] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self.link = LinkClient(
+            config.gateway, LinkCredentials.load(config.data),
+            hello=self._hello, on_message=self._on_message, on_up=self._on_up,
+        )  # fmt: skip
+
+    def _hello(self) -> pb.PeerHello:
+        return pb.PeerHello(
+            protocol=PROTOCOL,
+            version=fedgate_version,
+            frameworks=[pb.Framework(name=name) for name in self._config.adapters],
+            max_jobs=self._config.max_jobs,
+            jobs=list(self._jobs),
+            sandbox=self._sandbox.name,
+        )
+
+    def _on_up(self) -> None:
+        for job in self._jobs.values():
+            job.report_end()
+
+    def _on_message(self, message: pb.GatewayMessage) -> None:
+        match message.WhichOneof("body"):
+            case "assign":
+                self._assign(message.assign)
+            case "over":
+                self._over(message.over)
+            case "heartbeat":
+                pass
+            case kind:
+                job = self._jobs.get(getattr(message, kind).job) if kind else None
+                if job is not None:
+                    job.handle(message)
+
+    def _assign(self, message: pb.JobSpec) -> None:
+        if message.job in self._jobs:
+            return
+        try:
+            job = self._make(Spec.read(message))
+        except FedgateError as error:
+            log.warning("refused job %s: %s", message.job, error)
+            self.link.send(
+                pb.PeerMessage(report=pb.JobReport(job=message.job, refused=str(error)[:4000]))
+            )
+            return
+        self._jobs[message.job] = job
+        task = asyncio.get_running_loop().create_task(job.run(), name=message.job)
+        self._running[message.job] = task
+        task.add_done_callback(lambda _: self._running.pop(message.job, None))
+
+    def _make(self, spec: Spec) -> EnclaveJob:
+        if len(self._running) >= self._config.max_jobs:
+            raise Conflict("this enclave has no room", why=f"{len(self._running)} jobs are running")
+        project = self._projects.get(spec.project)
+        if project is None:
+            raise NotFound(
+                f"this enclave does not know project {spec.project!r}",
+                why=f"it knows: {', '.join(self._projects) or 'none'}",
+            )
+        return EnclaveJob(
+            spec,
+            config=self._config,
+            project=project,
+            link=self.link,
+            attester=self._attester,
+            sandbox=self._sandbox,
+            identity=self._identity,
+        )
+
+    def _over(self, message: pb.JobOver) -> None:
+        """The gateway's last word on a job: stop it if it still runs, then forget it."""
+        job = self._jobs.get(message.job)
+        if job is None:
+            return
+        if job.finished is None:
+            job.cancel(message.reason or message.state)
+            task = self._running.get(message.job)
+            if task is not None:
+                task.add_done_callback(lambda _: self._jobs.pop(message.job, None))
+        else:
+            del self._jobs[message.job]
+
+    async def run(self) -> None:
+        """Until cancelled; then every job ends and every child with it."""
+        shutil.rmtree(self._config.data / "jobs", ignore_errors=True)  # of a killed predecessor
+        link = asyncio.create_task(self.link.run())
+        try:
+            await asyncio.shield(link)
+        finally:
+            for task in list(self._running.values()):
+                task.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            link.cancel()
+            with contextlib.suppress(asyncio.CancelledError, FedgateError):
+                await link

@@ -1,0 +1,461 @@
+"""One job in an enclave: from its assignment to the release of what it made."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from fedgate import plugins
+from fedgate.bundle import Bundle
+from fedgate.errors import Denied, DeadlineExceeded, FedgateError, InvalidBundle, Unavailable
+from fedgate.manifest import Manifest
+from fedgate.task import Failure, Frame, Task
+from fedgate_gateway.attestation import Attester
+from fedgate_gateway.child import notes
+from fedgate_gateway.child.host import Child, ChildSpec, Incoming
+from fedgate_gateway.child.parts import Part
+from fedgate_gateway.config import EnclaveConfig, ProjectConfig
+from fedgate_gateway.enclave.conductor import Conductor, Published
+from fedgate_gateway.enclave.dispatcher import Dispatcher
+from fedgate_gateway.enclave.release import ReleaseGate
+from fedgate_gateway.enclave.reports import Reports
+from fedgate_gateway.enclave.sessions import Sessions
+from fedgate_gateway.link.cargo import fetch_bundle
+from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.link.control import read_control, write_control
+from fedgate_gateway.link.receiver import Received, Receiver
+from fedgate_gateway.link.spec import Spec
+from fedgate_gateway.link.terms import fingerprint, project_terms
+from fedgate_gateway.sandbox.contract import Sandbox
+from fedgate_gateway.sealed import EnclaveKey, IdentityKey, LetterHeader, LetterKind, SessionKeys
+from fedgate_proto.v1 import link_pb2 as pb
+
+log = logging.getLogger(__name__)
+_RESULT_BYTES = 1 << 40
+
+
+class EnclaveJob:
+    """Owns the job's key, its sessions and its coordinator child; everything ends with it."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        config: EnclaveConfig,
+        project: ProjectConfig,
+        link: LinkClient,
+        attester: Attester,
+        sandbox: Sandbox,
+        identity: IdentityKey,
+    ) -> None:
+        self.spec = spec
+        self.finished: pb.Finished | None = None
+        self._config = config
+        self._project = project
+        self._link = link
+        self._sandbox = sandbox
+        self._identity = identity
+        self._work = config.data / "jobs" / spec.job
+        self._log_file = self._work / "coordinator.log"
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready: set[str] = set()
+        self._lost: dict[str, str] = {}
+        self._coordinator_ready = False
+        self._changed = asyncio.Event()
+        self._over: asyncio.Future[FedgateError | None] = asyncio.get_running_loop().create_future()
+        self._grace: dict[str, asyncio.TimerHandle] = {}
+        self._receivers: dict[str, Receiver] = {}
+        self._frame_bytes: dict[tuple[str, str], int] = {}
+        self._running = False
+        rules = project.release
+        self._reports = Reports(
+            spec.job, link.send,
+            metrics=rules.metrics == "clear", logs=rules.logs == "clear", log_bytes=rules.log_bytes,
+        )  # fmt: skip
+        self._terms = project_terms(
+            project, job=spec.job, bundle=spec.bundle, sites=spec.sites, min_sites=spec.min_sites,
+            recipient=spec.recipient, sandbox=sandbox.name,
+        )  # fmt: skip
+        self._check()
+        roster = project.roster()
+        self._sessions = Sessions(
+            job=spec.job,
+            enclave=config.name,
+            key=EnclaveKey.generate(),
+            terms=self._terms,
+            roster={site: roster[site] for site in spec.sites},
+            roster_digest=bytes.fromhex(self._terms.roster),
+            bundle_digest=spec.bundle_digest,
+            attester=attester,
+            events=self,
+            send=link.send,
+            spawn=self._spawn,
+        )
+        self._conductor = Conductor(
+            spec.sites,
+            self,
+            task_seconds=min(spec.task_seconds or config.task_seconds, config.task_seconds),
+            on_round=self._reports.round,
+            on_publish=self._published,
+        )
+        self._dispatcher = Dispatcher(
+            spec.job, link, self._sessions,
+            everyone=len(spec.sites), spawn=self._spawn,
+            on_failed=lambda task, error: self._conductor.fail_task(
+                task.id, Failure.UNAVAILABLE, str(error)
+            ),
+        )  # fmt: skip
+
+    def _check(self) -> None:
+        """What must hold before anything of the job is touched; raises :class:`Denied`."""
+        outside = [s for s in self.spec.sites if s not in self._project.members]
+        if outside:
+            raise Denied(f"site {outside[0]!r} is not a member of {self._project.name}")
+        rules = self._project.release
+        if "sealed" in (rules.model, rules.artifacts, rules.logs):
+            if not self.spec.recipient:
+                raise Denied(
+                    "the project releases sealed outputs, and the job names no key to seal to",
+                    remedy="submit with a recipient key",
+                )
+            if self._terms.recipient not in self._project.recipients:
+                raise Denied(
+                    "the job's recipient key is not one of the project's",
+                    why=f"it is {fingerprint(self.spec.recipient)}",
+                    remedy="add its fingerprint to `recipients` in the project file",
+                )
+
+    # -- the course of a job -----------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Never raises; ends with ``finished`` set and reported."""
+        error: FedgateError | None
+        try:
+            error = await self._run()
+        except FedgateError as raised:
+            error = raised
+        except asyncio.CancelledError:
+            error = Unavailable("the enclave host is stopping")
+            await asyncio.shield(self._end(error))
+            raise
+        except Exception as raised:
+            log.exception("job %s failed inside the enclave host", self.spec.job)
+            error = FedgateError("the enclave host failed", why=repr(raised))
+        await self._end(error)
+
+    async def _run(self) -> FedgateError | None:
+        manifest = await self._open_bundle()
+        child = self._start_coordinator(manifest)
+        await self._gather()
+        self._running = True
+        self._link.send(
+            pb.PeerMessage(report=pb.JobReport(job=self.spec.job, started=self._config.attester))
+        )
+        for site in self.spec.sites:
+            if site not in self._ready:
+                self._conductor.lose(site, self._lost.get(site, "it did not join in time"))
+        child.send("go")
+        await asyncio.wait([self._over], timeout=self._config.job_seconds or None)
+        if not self._over.done():
+            self._fail(
+                DeadlineExceeded("the job ran too long", why=f"{self._config.job_seconds:g} s")
+            )
+        error = self._over.result()
+        self._conductor.close()
+        if error is None:
+            await self._release()
+        return error
+
+    async def _open_bundle(self) -> Manifest:
+        spec = self.spec
+        archive = await fetch_bundle(self._link, spec.job, spec.bundle_bytes)
+        bundle = await asyncio.to_thread(Bundle.read, archive)
+        if bundle.digest != spec.bundle:
+            raise InvalidBundle(
+                "the gateway delivered another bundle", why=f"{bundle.digest}, not {spec.bundle}"
+            )
+        adapter = plugins.recognise(bundle.tree, allowed=self._config.adapters)
+        manifest = adapter.inspect(bundle.tree)
+        shutil.rmtree(self._work, ignore_errors=True)
+        await asyncio.to_thread(bundle.tree.write_to, self._work / "bundle")
+        return manifest
+
+    def _start_coordinator(self, manifest: Manifest) -> Child:
+        spec = ChildSpec(
+            role="coordinator",
+            job=self.spec.job,
+            manifest=manifest,
+            root=self._work / "bundle",
+            scratch=self._work / "scratch",
+            sites=self.spec.sites,
+            adapters=self._config.adapters,
+            config=self.spec.config,
+        )
+        child = self._conductor.child = Child(
+            spec, self._config.runtime, self._sandbox,
+            on_message=self._from_coordinator, on_end=self._coordinator_ended,
+            log=self._log_file, on_log=self._reports.log,
+        )  # fmt: skip
+        return child
+
+    async def _gather(self) -> None:
+        """Wait until every site that can still come is ready, and the coordinator too."""
+        deadline = asyncio.get_running_loop().time() + self._config.start_seconds
+        while True:
+            self._changed.clear()
+            if self._over.done():
+                raise self._over.result() or Unavailable("the coordinator ended before it began")
+            possible = [s for s in self.spec.sites if s not in self._lost]
+            if len(possible) < self.spec.min_sites:
+                raise Unavailable("too few sites can take part", why=self._losses())
+            if self._coordinator_ready and all(s in self._ready for s in possible):
+                return
+            left = deadline - asyncio.get_running_loop().time()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), max(0.0, left))
+                continue
+            if self._coordinator_ready and len(self._ready) >= self.spec.min_sites:
+                return
+            missing = [s for s in self.spec.sites if s not in self._ready]
+            raise DeadlineExceeded(
+                "the job could not start in time",
+                why=f"after {self._config.start_seconds:g} s not ready: "
+                f"{', '.join(missing) or 'the coordinator'}. {self._losses()}",
+            )
+
+    def _losses(self) -> str:
+        return "; ".join(f"{site}: {why}" for site, why in self._lost.items())
+
+    async def _release(self) -> None:
+        published = self._conductor.published
+        gate = ReleaseGate(
+            self._link, self.spec.job, self.spec.bundle, self._project.release,
+            self.spec.recipient, self._identity,
+        )  # fmt: skip
+        self._reports.flush()
+        released: dict[str, Any] = {}
+        if published is not None:
+            released["model_bytes"] = await gate.model(published)
+            released["round"] = published.round
+            released["cohort"] = sorted(published.cohort)
+        released["artifact_bytes"] = await gate.artifacts(self._work / "scratch")
+        released["log_bytes"] = await gate.log(self._log_file)
+        self._reports.audit("released", {**released, "recipient": self._terms.recipient})
+
+    async def _end(self, error: FedgateError | None) -> None:
+        for timer in self._grace.values():
+            timer.cancel()
+        child = self._conductor.child
+        if child is not None and not child.ended:
+            await child.stop()
+        self._reports.flush()
+        reason = "" if error is None else str(error)
+        for site in self.spec.sites:
+            session = self._sessions.get(site)
+            if session is not None:
+                session.channel.post(
+                    LetterKind.CONTROL, write_control("over", reason=reason[:1000])
+                )
+        if error is not None:
+            with contextlib.suppress(FedgateError):
+                await self._release_log()
+        for task in self._tasks:
+            task.cancel()
+        for receiver in self._receivers.values():
+            receiver.close()
+        self._conductor.close()
+        self._sessions.close()
+        shutil.rmtree(self._work, ignore_errors=True)
+        self.finished = pb.Finished(
+            succeeded=error is None, reason=reason[:4000], code="" if error is None else error.code
+        )
+        self.report_end()
+
+    async def _release_log(self) -> None:
+        """A failed job's log is what its author needs most; the gate treats it like any other."""
+        gate = ReleaseGate(
+            self._link, self.spec.job, self.spec.bundle, self._project.release,
+            self.spec.recipient, self._identity,
+        )  # fmt: skip
+        async with asyncio.timeout(10):
+            await gate.log(self._log_file)
+
+    def report_end(self) -> None:
+        """Said again after each reconnect until the gateway has taken it."""
+        if self.finished is not None:
+            self._link.send(
+                pb.PeerMessage(report=pb.JobReport(job=self.spec.job, finished=self.finished))
+            )
+
+    def cancel(self, reason: str) -> None:
+        if not self._over.done():
+            self._over.set_result(Unavailable("the job was cancelled", why=reason))
+            self._changed.set()
+
+    def _fail(self, error: FedgateError) -> None:
+        if not self._over.done():
+            self._over.set_result(error)
+            self._changed.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- the coordinator ---------------------------------------------------------------------
+
+    def _from_coordinator(self, incoming: Incoming) -> None:
+        if incoming.type == "ready":
+            self._coordinator_ready = True
+            self._changed.set()
+        self._conductor.handle(incoming)
+
+    def _coordinator_ended(self, error: FedgateError | None) -> None:
+        if not self._over.done():
+            self._over.set_result(error)
+        self._changed.set()
+
+    def _published(self, published: Published) -> None:
+        self._reports.metrics(published.round, published.metrics)
+
+    # -- Sites, for the conductor --------------------------------------------------------------
+
+    def send_task(self, task: Task, note: bytes, model: Part | None) -> None:
+        session = self._sessions.get(task.site)
+        if session is None:
+            raise Unavailable(f"site {task.site} has no session")
+        self._dispatcher.send(task, note, model, session)
+
+    def send_frame(self, site: str, frame: Frame, note: bytes) -> None:
+        session = self._sessions.get(site)
+        if session is not None:
+            session.channel.post(LetterKind.FRAME, note)
+
+    # -- SessionEvents -------------------------------------------------------------------------
+
+    def session_opened(self, site: str, keys: SessionKeys) -> None:
+        session = self._sessions.get(site)
+        if session is None:
+            return
+        if self._running:
+            self._conductor.lose(site, "the site opened a new session")
+        self._ready.discard(site)
+        self._lost.pop(site, None)
+        self._cancel_grace(site)
+        old = self._receivers.pop(site, None)
+        if old is not None:
+            old.close()
+        self._receivers[site] = Receiver(
+            self.spec.job, self._link, keys,
+            pool=lambda: self._pool(), limit=_RESULT_BYTES,
+            on_packet=lambda received: self._result(site, received),
+            on_broken=session.channel.fail,
+        )  # fmt: skip
+        session.channel.post(LetterKind.CONTROL, write_control("welcome"))
+        self._reports.audit(
+            "session.opened",
+            {"site": site, "transcript": keys.transcript.hex(), "evidence": self._config.attester},
+        )
+
+    def session_ended(self, site: str, error: FedgateError) -> None:
+        self._reports.audit("session.ended", {"site": site, "why": str(error)[:1000]})
+        self._lose(site, str(error))
+
+    def refused(self, site: str, error: FedgateError) -> None:
+        self._reports.audit("session.refused", {"site": site[:64], "why": str(error)[:1000]})
+
+    def letter(self, site: str, header: LetterHeader, body: bytes) -> None:
+        match header.kind:
+            case LetterKind.RESULT:
+                self._receivers[site].put(header, body)
+            case LetterKind.CARGO:
+                self._receivers[site].witness(body)
+            case LetterKind.FRAME:
+                self._conductor.frame(site, notes.read_frame(body))
+            case LetterKind.CONTROL:
+                self._control(site, body)
+
+    def _control(self, site: str, body: bytes) -> None:
+        what, fields = read_control(body)
+        if what == "ready":
+            self._ready.add(site)
+            self._reports.event("site-state", {"site": site, "state": "ready"})
+            if self._running:
+                self._conductor.regain(site)
+            self._changed.set()
+        elif what == "left":
+            self._reports.audit(
+                "site.left", {"site": site, "why": str(fields.get("reason"))[:1000]}
+            )
+            self._lose(site, str(fields.get("reason", "it left")))
+
+    def _result(self, site: str, received: Received) -> None:
+        if not self._conductor.deliver(site, received.note, received.model, received.size):
+            if received.model is not None and not isinstance(received.model, bytes):
+                self._pool().give_back(received.model.number)
+
+    def _pool(self) -> Any:
+        child = self._conductor.child
+        if child is None or child.ended:
+            raise Unavailable("the coordinator has ended")
+        return child.pool
+
+    # -- sites come and go ---------------------------------------------------------------------
+
+    def site_online(self, site: str, online: bool) -> None:
+        """What the gateway says of a site's link; its session may outlive a short absence."""
+        if online:
+            self._cancel_grace(site)
+        elif site in self.spec.sites and site not in self._grace and site not in self._lost:
+            self._grace[site] = asyncio.get_running_loop().call_later(
+                self._config.grace_seconds, self._lose, site, "it lost its connection"
+            )
+
+    def _cancel_grace(self, site: str) -> None:
+        timer = self._grace.pop(site, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _lose(self, site: str, reason: str) -> None:
+        self._cancel_grace(site)
+        if site in self._lost:
+            return
+        self._lost[site] = reason
+        self._ready.discard(site)
+        self._reports.event("site-state", {"site": site, "state": "lost", "reason": reason[:1000]})
+        self._changed.set()
+        if not self._running:
+            return
+        left = len(self.spec.sites) - len(self._lost)
+        if left < self.spec.min_sites:
+            self._fail(
+                Unavailable(
+                    "the job lost too many sites",
+                    why=f"{left} of at least {self.spec.min_sites} are left; {self._losses()}",
+                )
+            )
+        self._conductor.lose(site, reason)
+
+    # -- from the link -------------------------------------------------------------------------
+
+    def handle(self, message: pb.GatewayMessage) -> None:
+        match message.WhichOneof("body"):
+            case "handshake":
+                self._sessions.handshake(message.handshake)
+            case "letter":
+                self._sessions.receive(message.letter)
+            case "resume":
+                self._sessions.resume(message.resume)
+            case "session_closed":
+                self._sessions.closed_by_site(message.session_closed)
+            case "peer":
+                self.site_online(message.peer.site, message.peer.online)
+
+    @property
+    def log_file(self) -> Path:
+        return self._log_file

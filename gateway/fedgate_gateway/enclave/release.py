@@ -1,0 +1,121 @@
+"""The release gate: the only way anything of a job leaves the enclave."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedgate.errors import Denied
+from fedgate_gateway.config import Release
+from fedgate_gateway.enclave.conductor import Published
+from fedgate_gateway.link.cargo import upload_output
+from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.sealed import BoxContext, IdentityKey, seal_stream
+from fedgate_gateway.sealed.box import sealed_size
+from fedgate_proto.v1 import link_pb2 as pb
+
+_STEP = 1 << 20
+
+
+@dataclass
+class ReleaseGate:
+    """What may go out follows the project file that this enclave holds, not what is asked for."""
+
+    link: LinkClient
+    job: str
+    bundle: str
+    rules: Release
+    recipient: bytes
+    signer: IdentityKey
+
+    def check_cohort(self, published: Published) -> None:
+        """Raises :class:`Denied` for a model that too few sites contributed to."""
+        if len(published.cohort) < self.rules.minimum_cohort:
+            raise Denied(
+                "the model is not released",
+                why=f"{len(published.cohort)} sites contributed, "
+                f"the project asks for {self.rules.minimum_cohort}",
+            )
+
+    async def model(self, published: Published) -> int:
+        self.check_cohort(published)
+        if published.model is None:
+            return 0
+        view = published.model.view
+        pieces = (view[i : i + _STEP] for i in range(0, len(view), _STEP))
+        await self._put("model.safetensors", "model", pieces, len(view), self.rules.model)
+        return len(view)
+
+    async def artifacts(self, root: Path) -> int:
+        """Files that the coordinator wrote into its working directory, as one ZIP."""
+        if self.rules.artifacts == "never":
+            return 0
+        archive = pack_artifacts(root, self.rules.artifact_bytes)
+        if archive is None:
+            return 0
+        await self._put("artifacts.zip", "artifacts", [archive], len(archive), self.rules.artifacts)
+        return len(archive)
+
+    async def log(self, path: Path) -> int:
+        if self.rules.logs == "never" or not path.exists():
+            return 0
+        with path.open("rb") as file:
+            text = file.read(self.rules.log_bytes)
+        if text:
+            await self._put("coordinator.log", "log", [text], len(text), self.rules.logs)
+        return len(text)
+
+    async def _put(
+        self, name: str, kind: str, pieces: Iterable[bytes | memoryview], size: int, how: str
+    ) -> None:
+        sealed = how == "sealed"
+        if sealed:
+            context = BoxContext(self.job, name, self.bundle)
+            stream = seal_stream(pieces, size, self.recipient, context, signer=self.signer)
+            size = sealed_size(size, signed=True)
+        else:
+            stream = (bytes(p) for p in pieces)
+        header = pb.OutputHeader(job=self.job, name=name, kind=kind, size=size, sealed=sealed)
+        await upload_output(self.link, header, _aiter(stream))
+
+
+async def _aiter(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def pack_artifacts(root: Path, limit: int) -> bytes | None:
+    """A ZIP of the plain files below ``root``; hidden folders and links are left out.
+
+    Raises :class:`Denied` when they exceed ``limit`` bytes.
+    """
+    out = io.BytesIO()
+    left = limit
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
+        for path in _files(root):
+            left -= path.stat().st_size
+            if left < 0:
+                raise Denied(
+                    "the job's artifacts are not released",
+                    why=f"its files exceed {limit} bytes",
+                    remedy="write less, or raise release.artifact_bytes in the project file",
+                )
+            zipped.write(path, path.relative_to(root).as_posix())
+        if not zipped.namelist():
+            return None
+    return out.getvalue()
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(root, followlinks=False):
+        subfolders[:] = sorted(
+            d for d in subfolders if not d.startswith(".") and d != "__pycache__"
+        )
+        for name in sorted(names):
+            path = Path(folder, name)
+            if not name.startswith(".") and path.is_file() and not path.is_symlink():
+                yield path

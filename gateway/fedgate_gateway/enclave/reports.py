@@ -1,0 +1,87 @@
+"""What an enclave tells the gateway of a job: progress for people, facts for the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fedgate.task import Round
+from fedgate_proto.v1 import link_pb2 as pb
+
+_LOG_EVERY = 0.2
+_LOG_BATCH = 16 * 1024
+
+
+class Reports:
+    """Of one job. Metrics and log lines are included only where the release rules say "clear"."""
+
+    def __init__(
+        self,
+        job: str,
+        send: Callable[[pb.PeerMessage], None],
+        *,
+        metrics: bool,
+        logs: bool,
+        log_bytes: int,
+    ) -> None:
+        self._job = job
+        self._send = send
+        self._metrics = metrics
+        self._logs = logs
+        self._log_left = log_bytes
+        self._pending = b""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        text = json.dumps({"kind": kind, **data}, default=str)
+        self._send(pb.PeerMessage(report=pb.JobReport(job=self._job, event=text)))
+
+    def audit(self, kind: str, data: Mapping[str, Any]) -> None:
+        self._send(
+            pb.PeerMessage(audit=pb.AuditReport(job=self._job, kind=kind, data=json.dumps(data)))
+        )
+
+    def round(self, finished: Round) -> None:
+        data = {
+            "round": finished.number,
+            "task": str(finished.kind),
+            "sites": list(finished.sites),
+            "failed": dict(finished.failed),
+            "metrics": _finite(finished.metrics) if self._metrics else {},
+            "sent_bytes": finished.sent_bytes,
+            "received_bytes": finished.received_bytes,
+            "seconds": finished.seconds,
+        }
+        self.event("round", data)
+        self.audit("round.finished", {**data, "seconds": f"{finished.seconds:.6f}"})
+
+    def metrics(self, number: int, metrics: Mapping[str, float]) -> None:
+        if self._metrics and metrics:
+            self.event("metrics", {"round": number, "metrics": _finite(metrics)})
+
+    def log(self, data: bytes) -> None:
+        """Coordinator output; whole lines go out, a few times a second."""
+        if not self._logs or self._log_left <= 0:
+            return
+        data = data[: self._log_left]
+        self._log_left -= len(data)
+        self._pending += data
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LOG_EVERY, self.flush)
+
+    def flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        text, self._pending = self._pending, b""
+        for start in range(0, len(text), _LOG_BATCH):
+            piece = text[start : start + _LOG_BATCH].decode("utf-8", "replace")
+            self.event("log", {"text": piece})
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN or infinity."""
+    return {k: (v if math.isfinite(v) else None) for k, v in metrics.items()}

@@ -1,0 +1,143 @@
+"""Sending and fetching cargo: sealed while it goes up, opened while it comes down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import grpc
+
+from fedgate.errors import Unavailable
+from fedgate_gateway.link import methods
+from fedgate_gateway.link.client import LinkClient, call_failed
+from fedgate_gateway.link.framing import ChunkBuffer, data_of
+from fedgate_gateway.sealed import CargoKey, CargoOpener, CargoSealer, CargoWitness
+from fedgate_proto.v1 import link_pb2 as pb
+
+_ATTEMPTS = 8
+_PAUSE = 0.25
+
+
+def _identity(message: bytes) -> bytes:
+    return message
+
+
+async def upload(
+    link: LinkClient,
+    job: str,
+    key: CargoKey,
+    plain: memoryview,
+    *,
+    receivers: Sequence[str] = (),
+    witnesses: Sequence[CargoWitness] = (),
+) -> None:
+    """Seal ``plain`` chunk by chunk into the gateway; ``receivers`` empty: the job's enclave.
+
+    Raises :class:`Unavailable` when the gateway does not take it. A broken upload cannot be
+    continued: sealing a chunk again could meet other bytes under the same nonce.
+    """
+    header = pb.CargoHeader(job=job, cargo=key.id, size=key.sealed_size, receivers=list(receivers))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield pb.Chunk(cargo=header).SerializeToString()
+        sealer, buffer = CargoSealer(key, job), ChunkBuffer(key.chunk + 16)
+        for index in range(key.chunks):
+            start = index * key.chunk
+            piece = plain[start : start + key.plain_size(index)]
+            out = buffer.space(len(piece) + 16)
+            sealer.seal_chunk_into(index, piece, out)
+            for witness in witnesses:
+                witness.add(out)
+            yield buffer.message()
+        sealer.finish()
+
+    call = link.bulk.stream_unary(
+        methods.UPLOAD_CARGO,
+        request_serializer=_identity,
+        response_deserializer=pb.Receipt.FromString,
+    )
+    try:
+        await call(chunks())
+    except grpc.aio.AioRpcError as error:
+        raise call_failed(error, "sending a model") from error
+
+
+async def download(
+    link: LinkClient,
+    job: str,
+    key: CargoKey,
+    out: memoryview,
+    *,
+    witness: CargoWitness | None = None,
+) -> None:
+    """Fetch and open into ``out`` (exactly ``key.size`` bytes), continuing after broken links.
+
+    Raises :class:`~fedgate.errors.SealBroken` for bytes that are not the sender's, and
+    :class:`Unavailable` when the gateway cannot deliver.
+    """
+    opener = CargoOpener(key, job)
+    call = link.bulk.unary_stream(
+        methods.DOWNLOAD_CARGO,
+        request_serializer=pb.CargoRequest.SerializeToString,
+        response_deserializer=_identity,
+    )
+    attempts = _ATTEMPTS
+    while opener.next < key.chunks:
+        before = opener.next
+        try:
+            async for message in call(pb.CargoRequest(job=job, cargo=key.id, first=opener.next)):
+                sealed = data_of(message)
+                start = opener.next * key.chunk
+                if witness is not None:
+                    witness.add(sealed)
+                opener.open_chunk_into(opener.next, sealed, out[start:])
+            if opener.next < key.chunks:
+                opener.finish()  # the gateway said it was all: truncated
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise call_failed(error, "fetching a model") from error
+            attempts = _ATTEMPTS if opener.next > before else attempts - 1
+            if attempts <= 0:
+                raise call_failed(error, "fetching a model") from error
+            await asyncio.sleep(_PAUSE)
+    opener.finish()
+
+
+async def fetch_bundle(link: LinkClient, job: str, size: int) -> bytes:
+    """A job's bundle; the caller checks its digest. Never more than the announced size."""
+    call = link.bulk.unary_stream(
+        methods.FETCH_BUNDLE,
+        request_serializer=pb.BundleRequest.SerializeToString,
+        response_deserializer=pb.Chunk.FromString,
+    )
+    received = bytearray()
+    try:
+        async for chunk in call(pb.BundleRequest(job=job)):
+            received += chunk.data
+            if len(received) > size:
+                raise Unavailable("the bundle is larger than announced", why=f"{size} bytes")
+    except grpc.aio.AioRpcError as error:
+        raise call_failed(error, "fetching the bundle") from error
+    return bytes(received)
+
+
+async def upload_output(
+    link: LinkClient, header: pb.OutputHeader, pieces: AsyncIterator[bytes]
+) -> None:
+    """Hand a released output to the gateway."""
+
+    async def chunks() -> AsyncIterator[pb.Chunk]:
+        yield pb.Chunk(output=header)
+        async for piece in pieces:
+            for start in range(0, len(piece), methods.CHUNK):
+                yield pb.Chunk(data=piece[start : start + methods.CHUNK])
+
+    call = link.bulk.stream_unary(
+        methods.UPLOAD_OUTPUT,
+        request_serializer=pb.Chunk.SerializeToString,
+        response_deserializer=pb.Receipt.FromString,
+    )
+    try:
+        await call(chunks())
+    except grpc.aio.AioRpcError as error:
+        raise call_failed(error, "releasing an output") from error

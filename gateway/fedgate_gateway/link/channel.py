@@ -1,0 +1,167 @@
+"""One end of a session between a site and an enclave, across connections of the gateway.
+
+Letters are numbered and opened strictly in order. When a connection breaks, the site starts a new
+*epoch* and both ends send again, as the same ciphertext, what the other has not seen; letters of
+an earlier epoch are stale and dropped. Epochs and acknowledgements are not secret and not
+authenticated: a gateway that lies about them can only stop the session, which it can anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fedgate.errors import FedgateError, SealBroken
+from fedgate_gateway.sealed import (
+    CargoRef,
+    LetterHeader,
+    LetterKind,
+    Opener,
+    Outbox,
+    Sealer,
+    SessionKeys,
+)
+from fedgate_proto.v1 import link_pb2 as pb
+
+#: Acknowledge at the latest after this many letters that got no answer.
+_ACK_EVERY = 32
+
+
+class Channel:
+    """Seals what goes out, opens what comes in. Any failure ends it, once, through ``on_broken``."""
+
+    def __init__(
+        self,
+        keys: SessionKeys,
+        ends: tuple[Sealer, Opener],
+        *,
+        send: Callable[[pb.Letter], None],
+        on_letter: Callable[[LetterHeader, bytes], None],
+        on_broken: Callable[[FedgateError], None],
+    ) -> None:
+        self.keys = keys
+        self.epoch = 0
+        self.broken: FedgateError | None = None
+        self.letters_in = self.letters_out = 0
+        self._sealer, self._opener = ends
+        self._outbox = Outbox()
+        self._send = send
+        self._on_letter = on_letter
+        self._on_broken = on_broken
+        self._flowing = True
+        self._unacknowledged = 0
+
+    @property
+    def expected(self) -> int:
+        return self._opener.expected
+
+    def post(
+        self,
+        kind: LetterKind,
+        body: bytes,
+        *,
+        round: int = 0,
+        task: str = "",
+        cargo: tuple[CargoRef, ...] = (),
+    ) -> None:
+        """Seal and send; kept until the peer has it. A broken channel drops silently."""
+        if self.broken is not None:
+            return
+        try:
+            sealed = self._sealer.seal(kind, body, round=round, task=task, cargo=cargo)
+            self._outbox.add(sealed)
+        except FedgateError as error:
+            self.fail(error)
+            return
+        self.letters_out += 1
+        if self._flowing:
+            self._transmit(sealed)
+
+    def _transmit(self, data: bytes) -> None:
+        self._unacknowledged = 0
+        self._send(
+            pb.Letter(
+                epoch=self.epoch,
+                expected=self._opener.expected,
+                data=data,
+                job=self.keys.job,
+                site=self.keys.site,
+                session=self.keys.session,
+            )
+        )
+
+    def receive(self, letter: pb.Letter) -> None:
+        if self.broken is not None or letter.epoch != self.epoch:
+            return
+        try:
+            self._outbox.ack(letter.expected)
+            if not letter.data:
+                return
+            header, body = self._opener.open(letter.data)
+        except FedgateError as error:
+            self.fail(error)
+            return
+        self.letters_in += 1
+        self._unacknowledged += 1
+        if self._unacknowledged >= _ACK_EVERY:
+            self._transmit(b"")
+        try:
+            self._on_letter(header, body)
+        except FedgateError as error:
+            self.fail(error)
+
+    # -- connections come and go -------------------------------------------------------------
+
+    def start_resume(self) -> pb.Resume:
+        """At a site whose connection is new: hold letters back until the enclave has answered."""
+        self.epoch += 1
+        self._flowing = False
+        return self._position()
+
+    def resumed(self, answer: pb.Resume) -> None:
+        """At the site: the enclave's answer to the newest :meth:`start_resume`."""
+        if answer.epoch == self.epoch and not self._flowing:
+            self._continue(answer.expected)
+
+    def accept_resume(self, request: pb.Resume) -> pb.Resume | None:
+        """At the enclave; returns the answer, which must be sent before anything else."""
+        if self.broken is not None or request.epoch <= self.epoch:
+            return None
+        self.epoch = request.epoch
+        return self._position()
+
+    def continue_from(self, expected: int) -> None:
+        """At the enclave, after its answer to a resume is on its way."""
+        self._continue(expected)
+
+    def _position(self) -> pb.Resume:
+        return pb.Resume(
+            job=self.keys.job,
+            site=self.keys.site,
+            session=self.keys.session,
+            epoch=self.epoch,
+            expected=self._opener.expected,
+        )
+
+    def _continue(self, expected: int) -> None:
+        try:
+            self._outbox.ack(expected)
+            again = self._outbox.from_sequence(expected)
+        except FedgateError as error:
+            self.fail(error)
+            return
+        self._flowing = True
+        for sealed in again:
+            self._transmit(sealed)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def fail(self, error: FedgateError) -> None:
+        """End the session for good; the first reason counts."""
+        if self.broken is None:
+            self.broken = error
+            self._on_broken(error)
+
+    def close(self) -> None:
+        """End it without calling it a failure."""
+        if self.broken is None:
+            self.broken = SealBroken("the session is over")

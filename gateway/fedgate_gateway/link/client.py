@@ -1,0 +1,230 @@
+"""The connection of a site or an enclave to its gateway: dialled outwards, kept up, never trusted.
+
+Messages go out through one queue (gRPC streams take one writer). When the connection breaks it is
+made again with a growing pause; letters that were lost are sent again by their sessions, which
+resume on ``on_up``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+
+from fedgate.errors import FedgateError, InvalidConfig, Unavailable
+from fedgate_gateway.link import methods
+from fedgate_proto.v1 import link_pb2 as pb
+
+log = logging.getLogger(__name__)
+_FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
+_QUEUE = 20_000
+Call: TypeAlias = "grpc.aio.StreamStreamCall[pb.PeerMessage, pb.GatewayMessage]"
+
+
+@dataclass(frozen=True)
+class LinkCredentials:
+    """PEM files that enrolment wrote."""
+
+    ca: bytes
+    certificate: bytes
+    key: bytes
+
+    @classmethod
+    def load(cls, folder: Path) -> LinkCredentials:
+        try:
+            return cls(
+                (folder / "ca.pem").read_bytes(),
+                (folder / "client.pem").read_bytes(),
+                (folder / "client.key").read_bytes(),
+            )
+        except OSError as error:
+            raise InvalidConfig(
+                f"{folder} holds no link credentials",
+                why=str(error),
+                remedy="enrol first, with a one-time token of the gateway's administrator",
+            ) from error
+
+
+def open_channel(target: str, credentials: LinkCredentials) -> grpc.aio.Channel:
+    return grpc.aio.secure_channel(
+        target,
+        grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.certificate),
+        options=list(methods.CLIENT_OPTIONS),
+    )
+
+
+class LinkClient:
+    """One peer's control stream, and the channel for its cargo."""
+
+    def __init__(
+        self,
+        target: str,
+        credentials: LinkCredentials,
+        *,
+        hello: Callable[[], pb.PeerHello],
+        on_message: Callable[[pb.GatewayMessage], None],
+        on_up: Callable[[], None] = lambda: None,
+        on_down: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.target = target
+        self._credentials = credentials
+        self._hello = hello
+        self._on_message = on_message
+        self._on_up = on_up
+        self._on_down = on_down
+        self._queue: asyncio.Queue[pb.PeerMessage] | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._bulk: grpc.aio.Channel | None = None
+        self._heartbeat = 5.0
+        self._silence = 15.0
+        self._reconnect = asyncio.Event()
+        self.up = asyncio.Event()
+
+    def send(self, message: pb.PeerMessage) -> None:
+        """Queue a message; dropped without an error while the link is down."""
+        if self._queue is not None:
+            try:
+                self._queue.put_nowait(message)
+            except asyncio.QueueFull:
+                self._reconnect.set()  # the gateway does not read; start over
+
+    @property
+    def bulk(self) -> grpc.aio.Channel:
+        """The channel for cargo, bundles and outputs; a TCP connection of its own."""
+        if self._bulk is None:
+            self._bulk = open_channel(self.target, self._credentials)
+        return self._bulk
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        pause = _FIRST_PAUSE
+        told = ""
+        try:
+            while True:
+                started = asyncio.get_running_loop().time()
+                try:
+                    await self._connect_once()
+                    reason = "the gateway ended the stream"
+                except (grpc.aio.AioRpcError, Unavailable) as error:
+                    reason = str(error)
+                    if isinstance(error, grpc.aio.AioRpcError):
+                        reason = error.details() or error.code().name
+                    _refused(error)
+                if reason != told:
+                    log.warning("link to %s is down: %s", self.target, reason)
+                    told = reason
+                if asyncio.get_running_loop().time() - started > 10:
+                    pause, told = _FIRST_PAUSE, ""
+                await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+                pause = min(pause * 2, _LAST_PAUSE)
+        finally:
+            for channel in (self._channel, self._bulk):
+                if channel is not None:
+                    await channel.close(None)
+
+    async def _connect_once(self) -> None:
+        if self._channel is None:
+            self._channel = open_channel(self.target, self._credentials)
+        method = self._channel.stream_stream(
+            methods.CONNECT,
+            request_serializer=pb.PeerMessage.SerializeToString,
+            response_deserializer=pb.GatewayMessage.FromString,
+        )
+        call: Call = method()  # type: ignore[call-arg]  # written to, not fed by an iterator
+        self._queue = asyncio.Queue(_QUEUE)
+        self._queue.put_nowait(pb.PeerMessage(hello=self._hello()))
+        self._reconnect.clear()
+        tasks = [
+            asyncio.create_task(self._write(call, self._queue)),
+            asyncio.create_task(self._read(call)),
+            asyncio.create_task(self._beat()),
+            asyncio.create_task(_wait(self._reconnect)),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            was_up = self.up.is_set()
+            self.up.clear()
+            self._queue = None
+            for task in tasks:
+                task.cancel()
+            call.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if was_up:
+                self._on_down()
+
+    async def _write(
+        self,
+        call: Call,
+        queue: asyncio.Queue[pb.PeerMessage],
+    ) -> None:
+        while True:
+            await call.write(await queue.get())
+
+    async def _read(self, call: Call) -> None:
+        while True:
+            try:
+                message = await asyncio.wait_for(call.read(), self._silence)
+            except TimeoutError:
+                raise Unavailable("the gateway is silent", why=f"for {self._silence:g} s") from None
+            if not isinstance(message, pb.GatewayMessage):  # the end of the stream
+                return
+            if message.WhichOneof("body") == "welcome":
+                self._heartbeat = max(0.2, min(message.welcome.heartbeat_seconds, 60))
+                self._silence = max(1.0, min(message.welcome.offline_seconds, 300))
+                self.up.set()
+                log.info("link to %s is up", self.target)
+                self._on_up()
+            else:
+                self._dispatch(message)
+
+    def _dispatch(self, message: pb.GatewayMessage) -> None:
+        try:
+            self._on_message(message)
+        except FedgateError as error:  # one bad message must not cost the link
+            log.warning("refused a message of the gateway: %s", error)
+        except Exception:
+            log.exception("failed on a message of the gateway")
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat)
+            self.send(pb.PeerMessage(heartbeat=pb.Heartbeat()))
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def _refused(error: Exception) -> None:
+    """A gateway that refuses us for good is not tried again."""
+    if isinstance(error, grpc.aio.AioRpcError) and error.code() in (
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+    ):
+        raise InvalidConfig(
+            "the gateway refuses this peer",
+            why=error.details() or "",
+            remedy="enrol again, or ask the gateway's administrator",
+        ) from error
+
+
+def call_failed(error: grpc.aio.AioRpcError, doing: str) -> FedgateError:
+    return Unavailable(f"{doing} failed", why=f"{error.code().name}: {error.details()}")
+
+
+async def cancel_and_wait(*tasks: asyncio.Task[None] | None) -> None:
+    for task in tasks:
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task

@@ -1,0 +1,46 @@
+"""The link's gRPC methods and options, the same for both ends.
+
+The gateway never parses the chunks it relays; peers frame them without copying twice. So method
+handlers and stubs are made by hand from this table instead of by generated code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+SERVICE: Final = "fedgate.v1.Link"
+CONNECT: Final = f"/{SERVICE}/Connect"
+FETCH_BUNDLE: Final = f"/{SERVICE}/FetchBundle"
+UPLOAD_CARGO: Final = f"/{SERVICE}/UploadCargo"
+DOWNLOAD_CARGO: Final = f"/{SERVICE}/DownloadCargo"
+UPLOAD_OUTPUT: Final = f"/{SERVICE}/UploadOutput"
+
+PROTOCOL: Final = 1
+#: A letter (2 MiB), a chunk of cargo (up to 4 MiB here), and their framing.
+MAX_MESSAGE: Final = 5 * 1024 * 1024
+CHUNK: Final = 1024 * 1024
+
+Options = Sequence[tuple[str, int | str]]
+_SHARED: Final[Options] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+CLIENT_OPTIONS: Final[Options] = (
+    *_SHARED,
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
+SERVER_OPTIONS: Final[Options] = (
+    *_SHARED,
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", 10_000),
+)

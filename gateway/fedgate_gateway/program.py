@@ -1,0 +1,113 @@
+"""The gateway program: API and link in one event loop, over one database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import grpc
+
+from fedgate.errors import Unavailable
+from fedgate_gateway.api.app import create_app
+from fedgate_gateway.api.server import serve
+from fedgate_gateway.config import GatewayConfig
+from fedgate_gateway.control.ledger import Ledger
+from fedgate_gateway.control.scheduler import Scheduler
+from fedgate_gateway.control.state import GatewayState, open_gateway_state
+from fedgate_gateway.link import methods
+from fedgate_gateway.pki import PeerKind, ServerFiles
+from fedgate_gateway.relay.connections import Connections
+from fedgate_gateway.relay.router import Router, Tamper
+from fedgate_gateway.relay.service import LinkService, add_health
+from fedgate_gateway.relay.spool import CargoSpool
+
+log = logging.getLogger(__name__)
+_CHECKPOINT_EVERY = 10.0
+
+
+async def run_gateway(config: GatewayConfig, *, tamper: Tamper | None = None) -> None:
+    """Until cancelled. Raises :class:`Unavailable` when an address is taken.
+
+    ``tamper`` turns this into a gateway that attacks what it relays; only tests give one.
+    """
+    state = open_gateway_state(config)
+    ledger = Ledger(state)
+    connections = Connections()
+    router = Router(connections, state.registry, tamper)
+    spool = CargoSpool(
+        config.data / "spool",
+        cargo_bytes=config.limits.cargo_bytes,
+        total_bytes=config.limits.spool_bytes,
+    )
+    scheduler = Scheduler(state, ledger, connections, router, spool)
+    state.presence = lambda kind, name: connections.online(PeerKind(kind), name)
+    service = LinkService(state, ledger, connections, router, spool, scheduler)
+    files = state.authority.server_files(config.hostnames)
+    server = await _link_server(config, files, service)
+    stop = asyncio.Event()
+    tasks = [
+        asyncio.create_task(ledger.run(), name="ledger"),
+        asyncio.create_task(scheduler.run(), name="scheduler"),
+        asyncio.create_task(_checkpoints(state), name="checkpoints"),
+        asyncio.create_task(
+            serve(
+                create_app(state),
+                host=config.api.host,
+                port=config.api.port,
+                tls=files,
+                stop=stop,
+                ready=lambda port: log.info(
+                    "gateway is ready: https://%s:%d", config.api.host, port
+                ),
+            ),
+            name="api",
+        ),
+    ]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        stop.set()
+        await server.stop(0.5)
+        for task in tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*tasks[1:], return_exceptions=True)
+        tasks[0].cancel()  # the ledger last: it writes what the others left
+        with contextlib.suppress(asyncio.CancelledError):
+            await tasks[0]
+        await asyncio.to_thread(state.audit.checkpoint)
+        spool.close()
+        state.close()
+
+
+async def _link_server(
+    config: GatewayConfig, files: ServerFiles, service: LinkService
+) -> grpc.aio.Server:
+    server = grpc.aio.server(options=list(methods.SERVER_OPTIONS))
+    server.add_generic_rpc_handlers((service.handler(),))
+    await add_health(server)
+    credentials = grpc.ssl_server_credentials(
+        [(files.key.read_bytes(), files.certificate.read_bytes())],
+        root_certificates=files.ca.read_bytes(),
+        require_client_auth=True,
+    )
+    address = f"{config.link.host}:{config.link.port}"
+    try:
+        server.add_secure_port(address, credentials)
+        await server.start()
+    except RuntimeError as error:
+        raise Unavailable(
+            f"cannot serve the link on {address}",
+            why=str(error),
+            remedy="stop whoever uses this port, or change link.port",
+        ) from error
+    return server
+
+
+async def _checkpoints(state: GatewayState) -> None:
+    """Sign the log regularly: what stands after the last checkpoint is not protected yet."""
+    while True:
+        await asyncio.sleep(_CHECKPOINT_EVERY)
+        await asyncio.to_thread(state.audit.checkpoint)

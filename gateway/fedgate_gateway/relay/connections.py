@@ -1,0 +1,78 @@
+"""Who is connected right now, and how to send something to it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fedgate_gateway.pki import PeerKind
+from fedgate_proto.v1 import link_pb2 as pb
+
+log = logging.getLogger(__name__)
+_QUEUE = 20_000
+_serial = itertools.count(1)
+
+
+@dataclass(eq=False)
+class Connection:
+    """One control stream of one peer."""
+
+    kind: PeerKind
+    name: str
+    hello: pb.PeerHello
+    queue: asyncio.Queue[pb.GatewayMessage | None] = field(
+        default_factory=lambda: asyncio.Queue(_QUEUE)
+    )
+    serial: int = field(default_factory=lambda: next(_serial))
+
+    def send(self, message: pb.GatewayMessage) -> None:
+        try:
+            self.queue.put_nowait(message)
+        except asyncio.QueueFull:
+            log.warning("%s %s does not read; closing its link", self.kind, self.name)
+            self.close()
+
+    def close(self) -> None:
+        """End the stream; what is queued is lost, and sessions resume on the next one."""
+        while not self.queue.empty():
+            self.queue.get_nowait()
+        self.queue.put_nowait(None)
+
+
+class Connections:
+    """At most one connection of each peer: the newest."""
+
+    def __init__(self) -> None:
+        self._by_peer: dict[tuple[PeerKind, str], Connection] = {}
+
+    def add(self, connection: Connection) -> None:
+        old = self._by_peer.get((connection.kind, connection.name))
+        if old is not None:
+            old.close()
+        self._by_peer[(connection.kind, connection.name)] = connection
+
+    def remove(self, connection: Connection) -> bool:
+        """True if it was the peer's current one, so that the peer is offline now."""
+        key = (connection.kind, connection.name)
+        if self._by_peer.get(key) is not connection:
+            return False
+        del self._by_peer[key]
+        return True
+
+    def site(self, name: str) -> Connection | None:
+        return self._by_peer.get((PeerKind.SITE, name))
+
+    def enclave(self, name: str) -> Connection | None:
+        return self._by_peer.get((PeerKind.ENCLAVE, name))
+
+    def enclaves(self) -> Iterator[Connection]:
+        return iter([c for (kind, _), c in self._by_peer.items() if kind is PeerKind.ENCLAVE])
+
+    def online(self, kind: PeerKind, name: str) -> bool:
+        return (kind, name) in self._by_peer
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._by_peer.values()))

@@ -1,0 +1,308 @@
+"""The gRPC service of the link, as the gateway serves it to enrolled peers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from fedgate.errors import FedgateError, InvalidMessage, NotFound, Unauthenticated
+from fedgate_gateway.control.ledger import Ledger
+from fedgate_gateway.control.records import OutputKind
+from fedgate_gateway.control.scheduler import Scheduler
+from fedgate_gateway.control.state import GatewayState
+from fedgate_gateway.link import methods
+from fedgate_gateway.link.framing import data_of
+from fedgate_gateway.pki import PeerKind
+from fedgate_gateway.relay.connections import Connection, Connections
+from fedgate_gateway.relay.router import Router
+from fedgate_gateway.relay.spool import CargoSpool
+from fedgate_proto.v1 import link_pb2 as pb
+
+log = logging.getLogger(__name__)
+Context = grpc.aio.ServicerContext[Any, Any]
+_PATIENCE = 60.0
+_HELLO_SECONDS = 10.0
+_AUDIT_BYTES = 32 * 1024
+_RELAYED = ("handshake", "letter", "resume", "resumed", "session_closed")
+
+
+class LinkService:
+    """Every call is made by a peer whose certificate our CA issued and nobody revoked."""
+
+    def __init__(
+        self,
+        state: GatewayState,
+        ledger: Ledger,
+        connections: Connections,
+        router: Router,
+        spool: CargoSpool,
+        scheduler: Scheduler,
+    ) -> None:
+        self._state = state
+        self._ledger = ledger
+        self._connections = connections
+        self._router = router
+        self._spool = spool
+        self._scheduler = scheduler
+
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+        return grpc.method_handlers_generic_handler(
+            methods.SERVICE,
+            {
+                "Connect": grpc.stream_stream_rpc_method_handler(
+                    self.connect, pb.PeerMessage.FromString, pb.GatewayMessage.SerializeToString
+                ),
+                "FetchBundle": grpc.unary_stream_rpc_method_handler(
+                    self.fetch_bundle, pb.BundleRequest.FromString, pb.Chunk.SerializeToString
+                ),
+                # Cargo passes as the bytes it is: no parsing, no copies.
+                "UploadCargo": grpc.stream_unary_rpc_method_handler(
+                    self.upload_cargo, None, pb.Receipt.SerializeToString
+                ),
+                "DownloadCargo": grpc.unary_stream_rpc_method_handler(
+                    self.download_cargo, pb.CargoRequest.FromString, None
+                ),
+                "UploadOutput": grpc.stream_unary_rpc_method_handler(
+                    self.upload_output, None, pb.Receipt.SerializeToString
+                ),
+            },
+        )
+
+    async def _peer(self, context: Context) -> tuple[PeerKind, str]:
+        pem = b"".join((context.auth_context() or {}).get("x509_pem_cert", ()))
+        try:
+            peer = await asyncio.to_thread(self._state.peers.admit, pem)
+        except FedgateError as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+            raise
+        return peer.kind, peer.name
+
+    # -- the control stream --------------------------------------------------------------------
+
+    async def connect(
+        self, requests: AsyncIterator[pb.PeerMessage], context: Context
+    ) -> AsyncIterator[pb.GatewayMessage]:
+        kind, name = await self._peer(context)
+        connection = Connection(kind, name, await self._hello(requests, context))
+        limits = self._state.config.limits
+        self._connections.add(connection)
+        log.info("%s %s is connected", kind, name)
+        connection.send(
+            pb.GatewayMessage(
+                welcome=pb.Welcome(
+                    gateway="fedgate",
+                    heartbeat_seconds=limits.heartbeat_seconds,
+                    offline_seconds=limits.offline_seconds,
+                )
+            )
+        )
+        reader = asyncio.create_task(self._read(connection, requests))
+        beat = asyncio.create_task(self._beat(connection))
+        try:
+            await self._scheduler.connected(connection)
+            while (message := await connection.queue.get()) is not None:
+                yield message
+        finally:
+            reader.cancel()
+            beat.cancel()
+            if self._connections.remove(connection):
+                log.info("%s %s is disconnected", kind, name)
+                self._scheduler.disconnected(connection)
+
+    async def _hello(
+        self, requests: AsyncIterator[pb.PeerMessage], context: Context
+    ) -> pb.PeerHello:
+        try:
+            first = await asyncio.wait_for(anext(requests), _HELLO_SECONDS)
+        except (TimeoutError, StopAsyncIteration):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no hello came")
+            raise
+        if first.WhichOneof("body") != "hello" or first.hello.protocol != methods.PROTOCOL:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"this gateway speaks protocol {methods.PROTOCOL}; upgrade the older side",
+            )
+        return first.hello
+
+    async def _read(self, connection: Connection, requests: AsyncIterator[pb.PeerMessage]) -> None:
+        """Ends the connection when the peer does, or falls silent."""
+        silence = self._state.config.limits.offline_seconds
+        try:
+            while True:
+                message = await asyncio.wait_for(anext(requests), silence)
+                try:
+                    await self._handle(connection, message)
+                except FedgateError as error:  # one bad message must not cost the link
+                    log.warning("%s %s: %s", connection.kind, connection.name, error)
+        except (TimeoutError, StopAsyncIteration):
+            pass
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.info("%s %s: the link broke: %r", connection.kind, connection.name, error)
+        connection.close()
+
+    async def _handle(self, connection: Connection, message: pb.PeerMessage) -> None:
+        kind = message.WhichOneof("body")
+        if kind in _RELAYED:
+            self._router.relay(connection, message)
+        elif kind == "report" and connection.kind is PeerKind.ENCLAVE:
+            await self._scheduler.report(connection, message.report)
+        elif kind == "offer_reply" and connection.kind is PeerKind.SITE:
+            await self._scheduler.offer_reply(connection.name, message.offer_reply)
+        elif kind == "audit":
+            self._audit(connection, message.audit)
+        elif kind != "heartbeat":
+            raise InvalidMessage(f"unexpected message {kind!r}")
+
+    def _audit(self, connection: Connection, report: pb.AuditReport) -> None:
+        if len(report.data) > _AUDIT_BYTES:
+            raise InvalidMessage("an audit report is too large")
+        try:
+            data = json.loads(report.data)
+        except (ValueError, RecursionError) as error:
+            raise InvalidMessage("an audit report is not JSON", why=str(error)) from error
+        if not isinstance(data, dict):
+            raise InvalidMessage("an audit report is not an object")
+        actor = f"{connection.kind}:{connection.name}"
+        self._ledger.audit(report.kind, data, job=report.job, actor=actor)
+
+    async def _beat(self, connection: Connection) -> None:
+        while True:
+            await asyncio.sleep(self._state.config.limits.heartbeat_seconds)
+            connection.send(pb.GatewayMessage(heartbeat=pb.Heartbeat()))
+
+    # -- bulk ----------------------------------------------------------------------------------
+
+    async def fetch_bundle(
+        self, request: pb.BundleRequest, context: Context
+    ) -> AsyncIterator[pb.Chunk]:
+        connection = await self._connection(context)
+        try:
+            job = await asyncio.to_thread(self._state.jobs.get, request.job)
+            sites = await asyncio.to_thread(self._state.jobs.job_sites, request.job)
+            if not self._scheduler.may_fetch(connection, job, [s.site for s in sites]):
+                raise NotFound("there is no such job for this peer")
+            archive = await self._state.jobs.bundle_archive(job.bundle)
+        except FedgateError as error:
+            await _abort(context, error)
+            return
+        for start in range(0, len(archive), methods.CHUNK):
+            yield pb.Chunk(data=archive[start : start + methods.CHUNK])
+
+    async def _connection(self, context: Context) -> Connection:
+        kind, name = await self._peer(context)
+        return Connection(kind, name, pb.PeerHello())
+
+    async def upload_cargo(self, requests: AsyncIterator[bytes], context: Context) -> pb.Receipt:
+        connection = await self._connection(context)
+        cargo = None
+        try:
+            header = _chunk(await anext(requests)).cargo
+            route = self._router.route(header.job, connection)
+            if route is None:
+                raise NotFound("there is no such job for this peer")
+            from_site = connection.kind is PeerKind.SITE
+            if not from_site and not route.sites.issuperset(header.receivers):
+                raise InvalidMessage("a cargo is addressed to a site outside the job")
+            receivers = frozenset({"enclave"} if from_site else header.receivers)
+            cargo = self._spool.begin(
+                header.job, header.cargo, header.size, receivers, connection.name
+            )
+            async for frame in requests:
+                size = len(data_of(frame))
+                self._spool.append(cargo, frame, size)
+                fan = 1 if from_site else len(receivers)
+                self._router.count(header.job, size * fan, from_site=from_site, carrier="cargo")
+            self._spool.end(cargo)
+            return pb.Receipt(bytes=cargo.received)
+        except (FedgateError, StopAsyncIteration) as error:
+            await _abort(context, error)
+            raise
+        finally:
+            if cargo is not None and not cargo.done:
+                self._spool.fail(cargo, "its sender broke off")
+
+    async def download_cargo(
+        self, request: pb.CargoRequest, context: Context
+    ) -> AsyncIterator[bytes]:
+        connection = await self._connection(context)
+        if self._router.route(request.job, connection) is None:
+            await _abort(context, NotFound("there is no such job for this peer"))
+            return
+        receiver = connection.name if connection.kind is PeerKind.SITE else "enclave"
+        try:
+            async for frame in self._spool.read(
+                request.job, request.cargo, receiver, request.first, patience=_PATIENCE
+            ):
+                yield frame
+        except FedgateError as error:
+            await _abort(context, error)
+
+    async def upload_output(self, requests: AsyncIterator[bytes], context: Context) -> pb.Receipt:
+        connection = await self._connection(context)
+        jobs = self._state.jobs
+        try:
+            header = _chunk(await anext(requests)).output
+            route = self._router.route(header.job, connection)
+            if route is None or connection.kind is not PeerKind.ENCLAVE:
+                raise NotFound("there is no such job for this peer")
+            kind = _output_kind(header.kind)
+
+            async def pieces() -> AsyncIterator[bytes]:
+                async for frame in requests:
+                    yield bytes(data_of(frame))
+
+            key = jobs.output_key(header.job, header.name)
+            stored = await self._state.objects.put_stream(key, pieces(), limit=header.size)
+            await self._ledger.do(
+                lambda: jobs.add_output(header.job, kind, header.name, stored, sealed=header.sealed)
+            )
+            return pb.Receipt(bytes=stored.size)
+        except (FedgateError, StopAsyncIteration) as error:
+            await _abort(context, error)
+            raise
+
+
+def _chunk(message: bytes) -> pb.Chunk:
+    try:
+        return pb.Chunk.FromString(message)
+    except Exception as error:
+        raise InvalidMessage("malformed chunk", why=str(error)) from error
+
+
+def _output_kind(name: str) -> OutputKind:
+    try:
+        return OutputKind(name)
+    except ValueError:
+        raise InvalidMessage(f"{name[:40]!r} is no kind of output") from None
+
+
+_STATUS = {
+    NotFound.code: grpc.StatusCode.NOT_FOUND,
+    InvalidMessage.code: grpc.StatusCode.INVALID_ARGUMENT,
+    Unauthenticated.code: grpc.StatusCode.UNAUTHENTICATED,
+    "deadline-exceeded": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "conflict": grpc.StatusCode.ALREADY_EXISTS,
+}
+
+
+async def _abort(context: Context, error: Exception) -> None:
+    if isinstance(error, FedgateError):
+        code = _STATUS.get(error.code, grpc.StatusCode.FAILED_PRECONDITION)
+        await context.abort(code, str(error))
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the stream ended too early")
+
+
+async def add_health(server: grpc.aio.Server) -> None:
+    """The standard health service, for those who probe over gRPC (with a client certificate)."""
+    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # set at import
+    await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    await servicer.set(methods.SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

@@ -1,0 +1,215 @@
+"""The site agent: answers offers by its own policy, and takes part in the jobs it accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from fedgate import __version__ as fedgate_version
+from fedgate.errors import Conflict, Denied, FedgateError
+from fedgate_gateway.config import ProjectConfig, SiteConfig, load_config
+from fedgate_gateway.link.cargo import fetch_bundle
+from fedgate_gateway.link.client import LinkClient, LinkCredentials
+from fedgate_gateway.link.methods import PROTOCOL
+from fedgate_gateway.link.spec import Spec
+from fedgate_gateway.policy import digest
+from fedgate_gateway.sandbox.choose import open_sandbox
+from fedgate_gateway.sealed import IdentityKey
+from fedgate_gateway.site.decision import Decider, Examined, examine
+from fedgate_gateway.site.job import SiteJob
+from fedgate_proto.v1 import link_pb2 as pb
+
+log = logging.getLogger(__name__)
+_REMEMBERED = 256
+
+
+class SiteAgent:
+    """One per data owner. Everything it does follows from its own files."""
+
+    def __init__(self, config: SiteConfig) -> None:
+        self._config = config
+        projects = {}
+        for path in config.projects:
+            project = load_config(ProjectConfig, path)
+            projects[project.name] = project
+        self._decider = Decider(config, projects)
+        self._policy_digest = digest(self._decider.policy)
+        self._sandbox = open_sandbox(config.runtime.sandbox)
+        self._identity = IdentityKey((config.data / "identity.key").read_bytes())
+        self._accepted: dict[str, tuple[Spec, Examined]] = {}
+        self._jobs: dict[str, SiteJob] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.link = LinkClient(
+            config.gateway, LinkCredentials.load(config.data),
+            hello=self._hello, on_message=self._on_message, on_up=self._on_up,
+        )  # fmt: skip
+
+    def _hello(self) -> pb.PeerHello:
+        return pb.PeerHello(
+            protocol=PROTOCOL,
+            version=fedgate_version,
+            frameworks=[pb.Framework(name=name) for name in self._config.adapters],
+            datasets=list(self._config.datasets),
+            max_jobs=self._config.max_jobs,
+            jobs=list(self._jobs),
+            sandbox=self._sandbox.name,
+        )
+
+    def _on_up(self) -> None:
+        for job in self._jobs.values():
+            job.session.reconnect()
+
+    def _on_message(self, message: pb.GatewayMessage) -> None:
+        match message.WhichOneof("body"):
+            case "offer":
+                self._spawn(self._answer_offer(message.offer))
+            case "join":
+                self._spawn(self._join(message.join))
+            case "over":
+                self._over(message.over)
+            case "handshake" | "letter" | "resumed" | "session_closed" | "peer" as kind:
+                self._to_job(kind, message)
+
+    def _to_job(self, kind: str, message: pb.GatewayMessage) -> None:
+        job = self._jobs.get(getattr(message, kind).job)
+        if job is None:
+            return
+        channel = job.session.channel
+        if kind == "handshake":
+            job.session.answered(message.handshake)
+        elif kind == "session_closed":
+            if channel is None:
+                job.session.refused(message.session_closed.reason)
+            elif message.session_closed.session == channel.keys.session:
+                job.stop(message.session_closed.reason[:1000])
+        elif kind == "peer":
+            if message.peer.online:
+                job.session.reconnect()
+        elif channel is not None:
+            if kind == "letter" and message.letter.session == channel.keys.session:
+                channel.receive(message.letter)
+            elif kind == "resumed" and message.resumed.session == channel.keys.session:
+                channel.resumed(message.resumed)
+
+    # -- offers --------------------------------------------------------------------------------
+
+    async def _answer_offer(self, message: pb.JobSpec) -> None:
+        try:
+            _, reasons = await self._consider(message)
+            accepted = True
+        except FedgateError as error:
+            accepted, reasons = False, [str(error)[:2000]]
+        except Exception as error:  # whatever fails here must not become a yes
+            log.exception("failed to consider job %s", message.job)
+            accepted, reasons = False, [f"the site could not decide: {error!r}"[:2000]]
+        log.info("job %s: %s (%s)", message.job, "accepted" if accepted else "denied", reasons)
+        self.link.send(
+            pb.PeerMessage(
+                offer_reply=pb.OfferReply(
+                    job=message.job,
+                    accepted=accepted,
+                    reasons=reasons,
+                    policy_digest=self._policy_digest,
+                )
+            )
+        )
+
+    async def _consider(self, message: pb.JobSpec) -> tuple[Spec, list[str]]:
+        spec = Spec.read(message)
+        self._decider.project(spec)
+        archive = await fetch_bundle(self.link, spec.job, spec.bundle_bytes)
+        examined = await asyncio.to_thread(examine, spec, archive, self._config)
+        reasons = self._decider.before(spec, examined.manifest)
+        while len(self._accepted) >= _REMEMBERED:
+            self._accepted.pop(next(iter(self._accepted)))
+        self._accepted[spec.job] = (spec, examined)
+        return spec, reasons
+
+    # -- jobs ----------------------------------------------------------------------------------
+
+    async def _join(self, message: pb.JobSpec) -> None:
+        if message.job in self._jobs:
+            return
+        try:
+            job = await self._make(message)
+        except FedgateError as error:
+            log.warning("job %s: cannot join: %s", message.job, error)
+            self.link.send(
+                pb.PeerMessage(
+                    session_closed=pb.SessionClosed(
+                        job=message.job, site=self._config.name, reason=str(error)[:1000]
+                    )
+                )
+            )
+            return
+        if message.job in self._jobs:
+            return
+        self._jobs[message.job] = job
+        self._running[message.job] = asyncio.get_running_loop().create_task(self._run(job))
+
+    async def _make(self, message: pb.JobSpec) -> SiteJob:
+        if message.job not in self._accepted:  # we were restarted; decide again
+            await self._consider(message)
+        accepted, examined = self._accepted[message.job]
+        spec = Spec.read(message)
+        if (spec.bundle, spec.sites, spec.datasets, spec.config, spec.min_sites) != (
+            accepted.bundle, accepted.sites, accepted.datasets, accepted.config, accepted.min_sites,
+        ):  # fmt: skip
+            raise Denied("the job is not the one this site accepted")
+        if len(self._jobs) >= self._config.max_jobs:
+            raise Conflict("this site has no room", why=f"{len(self._jobs)} jobs are running")
+        return SiteJob(
+            spec, examined,
+            config=self._config, decider=self._decider, link=self.link,
+            identity=self._identity, sandbox=self._sandbox, report=self._audit,
+        )  # fmt: skip
+
+    async def _run(self, job: SiteJob) -> None:
+        name = job.spec.job
+        try:
+            reason = await job.run()
+            log.info("job %s has ended here%s", name, f": {reason}" if reason else "")
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("job %s failed inside the site agent", name)
+        finally:
+            self._jobs.pop(name, None)
+            self._running.pop(name, None)
+
+    def _over(self, message: pb.JobOver) -> None:
+        self._accepted.pop(message.job, None)
+        job = self._jobs.get(message.job)
+        if job is not None:
+            job.stop(message.reason or message.state)
+            task = self._running.get(message.job)
+            if task is not None:
+                task.add_done_callback(lambda _: job.forget())
+
+    def _audit(self, job: str, kind: str, data: dict[str, str]) -> None:
+        self.link.send(
+            pb.PeerMessage(audit=pb.AuditReport(job=job, kind=kind, data=json.dumps(data)))
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def run(self) -> None:
+        """Until cancelled; then every job ends and every child with it."""
+        link = asyncio.create_task(self.link.run())
+        try:
+            await asyncio.shield(link)
+        finally:
+            for task in [*self._running.values(), *self._tasks]:
+                task.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            link.cancel()
+            with contextlib.suppress(asyncio.CancelledError, FedgateError):
+                await link

@@ -1,0 +1,117 @@
+"""Whether a site takes part in a job: its own reading of the bundle, and its own policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedgate import plugins
+from fedgate.bundle import Bundle
+from fedgate.errors import Denied, InvalidBundle, NotFound
+from fedgate.manifest import Manifest
+from fedgate_gateway.attestation import Claims
+from fedgate_gateway.config import ProjectConfig, SiteConfig
+from fedgate_gateway.link.spec import Spec
+from fedgate_gateway.policy import (
+    Decision,
+    EvidenceFacts,
+    JoinRequest,
+    Policy,
+    ReleaseFacts,
+    WorkloadFacts,
+    decide_join,
+)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A bundle that this site fetched, checked against its digest, and parsed itself."""
+
+    bundle: Bundle
+    manifest: Manifest
+
+
+def examine(spec: Spec, archive: bytes, config: SiteConfig) -> Examined:
+    """Raises :class:`InvalidBundle` when the gateway delivered anything but what it announced."""
+    bundle = Bundle.read(archive)
+    if bundle.digest != spec.bundle:
+        raise InvalidBundle(
+            "the gateway delivered another bundle", why=f"{bundle.digest}, not {spec.bundle}"
+        )
+    adapter = plugins.recognise(bundle.tree, allowed=config.adapters)
+    return Examined(bundle, adapter.inspect(bundle.tree))
+
+
+class Decider:
+    """The site's rules, loaded once."""
+
+    def __init__(self, config: SiteConfig, projects: dict[str, ProjectConfig]) -> None:
+        self._config = config
+        self._projects = projects
+        self.policy = Policy.from_text(config.policy.read_text("utf-8"), str(config.policy.name))
+
+    def project(self, spec: Spec) -> ProjectConfig:
+        project = self._projects.get(spec.project)
+        if project is None:
+            raise NotFound(f"site {self._config.name} is not in project {spec.project!r}")
+        outside = [s for s in spec.sites if s not in project.members]
+        if outside or self._config.name not in spec.sites:
+            raise Denied("the job's sites are not the project's members", why=f"{spec.sites}")
+        return project
+
+    def before(self, spec: Spec, manifest: Manifest) -> list[str]:
+        """The reasons of a yes before any enclave is known; raises :class:`Denied` for a no.
+
+        Asked for each kind of evidence that this site trusts: one must do.
+        """
+        decisions = [
+            self._decide(spec, manifest, EvidenceFacts(kind, kind != "simulated"))
+            for kind in self._config.evidence
+        ]
+        for decision in decisions:
+            if decision.allowed:
+                return [decision.why]
+        raise Denied(
+            f"site {self._config.name} does not take part",
+            why=decisions[0].why if decisions else "it trusts no kind of evidence",
+            remedy="see the site's policy, or ask its data owner",
+        )
+
+    def with_claims(self, spec: Spec, manifest: Manifest, claims: Claims) -> Decision:
+        """The same question with the evidence that was appraised; raises :class:`Denied`."""
+        facts = EvidenceFacts(claims.kind, claims.hardware, claims.measurement)
+        decision = self._decide(spec, manifest, facts)
+        if not decision.allowed:
+            raise Denied("this site's policy refuses the enclave", why=decision.why)
+        return decision
+
+    def _decide(self, spec: Spec, manifest: Manifest, evidence: EvidenceFacts) -> Decision:
+        project = self.project(spec)
+        missing = [d for d in spec.datasets if d not in self._config.datasets]
+        if missing:
+            raise Denied(f"site {self._config.name} has no dataset {missing[0]!r}")
+        rules = project.release
+        labels = {label for d in spec.datasets for label in self._config.datasets[d].labels}
+        request = JoinRequest(
+            project=spec.project,
+            site=self._config.name,
+            job=spec.job,
+            submitter=spec.submitter,
+            workload=WorkloadFacts(
+                name=spec.name,
+                bundle=spec.bundle,
+                framework=manifest.framework,
+                framework_version=manifest.framework_version,
+                dependencies=manifest.dependencies,
+                sites=spec.sites,
+                min_sites=spec.min_sites,
+                frames=manifest.frames,
+                config=tuple(sorted(spec.config)),
+            ),
+            evidence=evidence,
+            release=ReleaseFacts(
+                rules.model, rules.artifacts, rules.logs, rules.metrics, rules.minimum_cohort
+            ),
+            datasets=spec.datasets,
+            labels=tuple(sorted(labels)),
+        )
+        return decide_join(self.policy, request)
