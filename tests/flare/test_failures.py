@@ -1,0 +1,75 @@
+"""Sites that die or fail: the job goes on where it may, and ends with the reason where it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fedgate.errors import WorkloadFailed
+
+pytestmark = pytest.mark.e2e
+FAILS = {"TRAINER_FAILS": "1"}
+
+
+def test_a_job_goes_on_without_a_dead_site_in_every_later_workflow(run: Callable):
+    done = run("classic", sites=3, dies={"site-2": 2})
+    assert done.error is None
+    later = done.rounds[2:]
+    assert [r.number for r in later] == [3, 1, 2, 0, 0]  # SAG, cyclic, both of cross-site
+    assert all(set(r.sites) == {"site-1", "site-3"} for r in later)
+    assert all(r.seconds < 5 for r in done.rounds)  # nobody waited for it
+
+
+@pytest.mark.parametrize("job", ["classic", "fedavg"])
+def test_a_job_never_finishes_below_its_minimum_of_sites(run: Callable, job: str):
+    done = run(job, sites=2, dies={"site-2": 2})
+    assert isinstance(done.error, WorkloadFailed)
+    assert "site-2 is gone" in str(done.error)
+    assert "min_clients is 2" in str(done.error)
+    assert max(r.number for r in done.rounds) == 2
+
+
+def test_a_relay_that_breaks_off_is_a_failed_job(run: Callable):
+    """FLARE logs a line, runs the next workflow and returns normally."""
+    done = run("classic", sites=3, dies={"site-2": 5})
+    assert isinstance(done.error, WorkloadFailed)
+    assert "train_in_turn" in str(done.error)
+    assert "site-2" in str(done.error)
+
+
+@pytest.mark.parametrize("job", ["classic", "fedavg"])
+def test_all_sites_failing_is_a_failed_job_with_the_sites_own_words(run: Callable, job: str):
+    done = run(job, env={"site-1": FAILS, "site-2": FAILS})
+    assert isinstance(done.error, WorkloadFailed)
+    assert "this site's data is unusable" in str(done.error)
+    assert set(done.rounds[0].failed) == {"site-1", "site-2"}
+    assert done.model is None
+
+
+def test_all_sites_failing_is_a_failed_job_where_flare_returns_normally(run: Callable):
+    """This job ignores every error, aggregates nothing and reports success."""
+    done = run("resilient", env={"site-1": FAILS, "site-2": FAILS})
+    assert isinstance(done.error, WorkloadFailed)
+    assert "every site failed" in str(done.error)
+
+
+def test_one_failing_site_is_left_to_the_workflow(run: Callable):
+    done = run("resilient", sites=3, env={"site-2": FAILS})
+    assert done.error is None
+    assert [set(r.failed) for r in done.rounds] == [{"site-2"}] * 2
+
+
+def test_a_job_that_cannot_be_built_fails_with_the_reason(run: Callable, broken_job):
+    done = run(broken_job)
+    assert isinstance(done.error, WorkloadFailed)
+    assert "no_such_module" in str(done.error)
+
+
+def test_a_site_cannot_answer_in_the_name_of_another(run: Callable):
+    """Job code at site-1 forges identity, task and return address of everything it sends."""
+    honest = run("liar", sites=2)
+    forged = run("liar", sites=2, env={"site-1": {"FORGE": "site-2"}})
+    assert honest.error is None
+    assert forged.error is None
+    assert forged.model.to_bytes() == honest.model.to_bytes()
+    assert (forged.artifacts / "contributors.txt").read_text() == "site-1 site-2 site-1 site-2"
