@@ -1,0 +1,156 @@
+"""Fixtures: Flower's process-wide identity, projects on disk, and a federation in this process."""
+
+from __future__ import annotations
+
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from fedgate.adapter import SiteInfo
+from fedgate.model import Model
+from fedgate.task import Failure, Frame, Result, Task, TaskError
+
+Answer = Callable[[Task], Result]
+
+
+class MemoryFederation:
+    """The contract of ``Federation``, with an answering function for each site.
+
+    Models cross as bytes, as between processes. Each task has a thread of its own, so answers
+    arrive in whatever order the functions finish in.
+    """
+
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self.answers = dict(answers)
+        self.offline: set[str] = set()
+        self.tasks: list[Task] = []
+        self.deadlines: list[float | None] = []
+        self.published: list[tuple[Model | None, int, dict[str, float]]] = []
+        self.cancelled = False
+
+    def sites(self) -> Sequence[SiteInfo]:
+        return [SiteInfo(n, i, n not in self.offline) for i, n in enumerate(self.answers)]
+
+    def dispatch(
+        self, tasks: Iterable[Task], *, deadline: float | None = None, ordered: bool = True
+    ) -> Iterator[Result]:
+        tasks = list(tasks)
+        self.tasks += tasks
+        self.deadlines.append(deadline)
+        ends = time.monotonic() + (60 if deadline is None else deadline)
+        done: dict[str, Result] = {}
+        arrived = threading.Condition()
+
+        def work(task: Task) -> None:
+            result = self._answer(task)
+            with arrived:
+                done[task.id] = result
+                arrived.notify_all()
+
+        for task in tasks:
+            threading.Thread(target=work, args=(task,), daemon=True).start()
+        return self._results(tasks, done, arrived, ends, ordered)
+
+    def _answer(self, task: Task) -> Result:
+        if task.site in self.offline:
+            return Result(task.id, task.site, error=TaskError(Failure.UNAVAILABLE, "gone"))
+        sent = Task(**{**vars(task), "model": _crossed(task.model)})
+        result = self.answers[task.site](sent)
+        return Result(**{**vars(result), "model": _crossed(result.model)})
+
+    @staticmethod
+    def _results(
+        tasks: list[Task],
+        done: dict[str, Result],
+        arrived: threading.Condition,
+        ends: float,
+        ordered: bool,
+    ) -> Iterator[Result]:
+        left = list(tasks)
+        while left:
+            with arrived:
+
+                def next_one() -> Task | None:
+                    ready = [t for t in (left[:1] if ordered else left) if t.id in done]
+                    return ready[0] if ready else None
+
+                arrived.wait_for(next_one, max(0, ends - time.monotonic()))
+                task = next_one()
+                late = TaskError(Failure.TIMEOUT, "too late")
+                task, result = (
+                    (task, done.pop(task.id))
+                    if task
+                    else (left[0], Result(left[0].id, left[0].site, error=late))
+                )
+            left.remove(task)
+            yield result
+
+    def publish(
+        self, model: Model | None, *, round: int, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        self.published.append((model, round, dict(metrics or {})))
+
+    def post(self, site: str, frame: Frame) -> None:
+        raise AssertionError("a Flower app has no frames")
+
+    def on_frame(self, callback: Callable[[str, Frame], None]) -> None: ...
+
+    def on_site_lost(self, callback: Callable[[str], None]) -> None: ...
+
+
+def _crossed(model: Model | None) -> Model | None:
+    return None if model is None else Model.parse(bytearray(model.to_bytes()))
+
+
+@pytest.fixture
+def memory_federation() -> Callable[[Mapping[str, Answer]], MemoryFederation]:
+    return MemoryFederation
+
+
+@pytest.fixture
+def flower_identity() -> Iterator[None]:
+    """Flower refuses to make messages in a process without an identity."""
+    from flwr.supercore.task_identity import TaskIdentity
+
+    before = (TaskIdentity._run_id, TaskIdentity._node_id, TaskIdentity._task_id)
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 77, 1, 1
+    yield
+    TaskIdentity._run_id, TaskIdentity._node_id, TaskIdentity._task_id = before
+
+
+PYPROJECT = """
+[project]
+name = "probe"
+version = "1.0.0"
+dependencies = ["flwr>=1.41,<2"]
+
+[tool.flwr.app]
+publisher = "tests"
+
+[tool.flwr.app.components]
+serverapp = "probe.server:app"
+clientapp = "probe.client:app"
+
+[tool.flwr.app.config]
+rounds = 2
+"""
+
+
+@pytest.fixture
+def write_app(tmp_path: Path) -> Callable[..., Path]:
+    """``write_app(server, client, config="")`` writes a Flower project and returns its folder."""
+
+    def write(server: str, client: str, config: str = "") -> Path:
+        root = tmp_path / "probe-app"
+        (root / "probe").mkdir(parents=True)
+        (root / "pyproject.toml").write_text(PYPROJECT + textwrap.dedent(config))
+        (root / "probe" / "__init__.py").write_text("")
+        (root / "probe" / "server.py").write_text(textwrap.dedent(server))
+        (root / "probe" / "client.py").write_text(textwrap.dedent(client))
+        return root
+
+    return write
