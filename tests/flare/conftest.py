@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
 from fedgate_gateway.child.local import LocalRun, LocalSite, run_locally
 
 JOBS = Path(__file__).parent / "jobs"

@@ -1,10 +1,11 @@
-"""Sites that die or fail: the job goes on where it may, and ends with the reason where it may not."""
+"""Sites that die or fail: the job goes on where it may, and else ends with the reason."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
+
 from fedgate.errors import WorkloadFailed
 
 pytestmark = pytest.mark.e2e

@@ -1,5 +1,7 @@
 """Writes down, on the server, who contributed in FLARE's own eyes."""
 
+from pathlib import Path
+
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
 
@@ -14,5 +16,5 @@ class Contributors(FLComponent):
             self._names.append(fl_ctx.get_peer_context().get_identity_name())
         elif event_type == EventType.END_RUN:
             run = fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id())
-            with open(f"{run}/contributors.txt", "w") as file:
+            with Path(run, "contributors.txt").open("w") as file:
                 file.write(" ".join(self._names))
