@@ -12,11 +12,10 @@ from fedgate.errors import Conflict, FedgateError, NotFound
 from fedgate_gateway.attestation import load_attester
 from fedgate_gateway.config import EnclaveConfig, ProjectConfig, load_config
 from fedgate_gateway.enclave.job import EnclaveJob
-from fedgate_gateway.link.client import LinkClient, LinkCredentials
+from fedgate_gateway.link.client import LinkClient, LinkCredentials, load_identity
 from fedgate_gateway.link.methods import PROTOCOL
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.sandbox.choose import open_sandbox
-from fedgate_gateway.sealed import IdentityKey
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ class EnclaveHost:
             self._projects[project.name] = project
         self._attester = load_attester(config.attester)
         self._sandbox = open_sandbox(config.runtime.sandbox)
-        self._identity = IdentityKey((config.data / "identity.key").read_bytes())
+        self._identity = load_identity(config.data)
         self._jobs: dict[str, EnclaveJob] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self.link = LinkClient(

@@ -20,6 +20,8 @@ import grpc
 
 from fedgate.errors import FedgateError, InvalidConfig, Unavailable
 from fedgate_gateway.link import methods
+from fedgate_gateway.pki import load_or_create_identity
+from fedgate_gateway.sealed import IdentityKey
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -228,3 +230,10 @@ async def cancel_and_wait(*tasks: asyncio.Task[None] | None) -> None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+
+
+def load_identity(folder: Path) -> IdentityKey:
+    """The identity key that enrolment made; raises :class:`InvalidConfig` where there is none."""
+    if not (folder / "identity.key").exists():
+        raise InvalidConfig(f"{folder} holds no identity key", remedy="enrol first")
+    return IdentityKey(load_or_create_identity(folder).private_bytes_raw())

@@ -16,6 +16,8 @@ from fedgate_gateway.sealed import CargoKey, CargoWitness, LetterHeader, Session
 #: Packets that wait behind one whose cargo is on its way.
 _QUEUE = 1000
 _WITNESS_SECONDS = 60
+#: Witnesses that may arrive before their cargo has.
+_WITNESSES = 64
 
 
 @dataclass
@@ -69,6 +71,8 @@ class Receiver:
     def _witness(self, cargo_id: bytes) -> asyncio.Future[bytes]:
         waiting = self._witnesses.get(cargo_id)
         if waiting is None:
+            if len(self._witnesses) >= _WITNESSES:
+                raise InvalidMessage("the peer sends witnesses for cargo that never comes")
             waiting = asyncio.get_running_loop().create_future()
             self._witnesses[cargo_id] = waiting
         return waiting

@@ -13,12 +13,11 @@ from fedgate import __version__ as fedgate_version
 from fedgate.errors import Conflict, Denied, FedgateError
 from fedgate_gateway.config import ProjectConfig, SiteConfig, load_config
 from fedgate_gateway.link.cargo import fetch_bundle
-from fedgate_gateway.link.client import LinkClient, LinkCredentials
+from fedgate_gateway.link.client import LinkClient, LinkCredentials, load_identity
 from fedgate_gateway.link.methods import PROTOCOL
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.policy import digest
 from fedgate_gateway.sandbox.choose import open_sandbox
-from fedgate_gateway.sealed import IdentityKey
 from fedgate_gateway.site.decision import Decider, Examined, examine
 from fedgate_gateway.site.job import SiteJob
 from fedgate_proto.v1 import link_pb2 as pb
@@ -39,7 +38,7 @@ class SiteAgent:
         self._decider = Decider(config, projects)
         self._policy_digest = digest(self._decider.policy)
         self._sandbox = open_sandbox(config.runtime.sandbox)
-        self._identity = IdentityKey((config.data / "identity.key").read_bytes())
+        self._identity = load_identity(config.data)
         self._accepted: dict[str, tuple[Spec, Examined]] = {}
         self._jobs: dict[str, SiteJob] = {}
         self._running: dict[str, asyncio.Task[None]] = {}

@@ -49,8 +49,9 @@ class EnrolBody(BaseModel):
     csr: str = Field(
         max_length=MAX_CSR_BYTES, description="PKCS #10, PEM, of an ECDSA P-256 key for TLS"
     )
-    identity: Base64Bytes = Field(description="base64 of the raw Ed25519 public key, 32 bytes")
+    identity: Base64Bytes = Field(strict=False, description="base64 of the raw Ed25519 public key, 32 bytes")
     proof: Base64Bytes = Field(
+        strict=False,
         description="base64 of the Ed25519 signature by the identity key over the ASCII text "
         "`fedgate enrolment v1`, a zero byte, and the SHA-256 of token, kind, name, csr and "
         "raw identity key, in this order"
