@@ -11,6 +11,7 @@ from fedgate_gateway.api.limits import BodyLimit, SafeHeaders
 from fedgate_gateway.api.metrics import GatewayCollector, RequestMetrics
 from fedgate_gateway.api.openapi import describe
 from fedgate_gateway.api.routes import (
+    PREFIX,
     access,
     audit,
     enrolment,
@@ -23,8 +24,6 @@ from fedgate_gateway.api.routes import (
 )
 from fedgate_gateway.api.upload import OVERHEAD_BYTES
 from fedgate_gateway.control.state import GatewayState
-
-PREFIX = "/api/v1"
 
 
 def create_app(state: GatewayState) -> FastAPI:
@@ -39,9 +38,8 @@ def create_app(state: GatewayState) -> FastAPI:
     )
     app.state.gateway = state
     problems.install(app)
-    for module in (jobs, events, outputs, peers, enrolment, access, audit, plugins):
-        app.include_router(module.router, prefix=PREFIX)
-    app.include_router(operations.router)
+    for module in (jobs, events, outputs, peers, enrolment, access, audit, plugins, operations):
+        app.include_router(module.router)
     # The last one added is the outermost.
     limit = state.config.limits.bundle_bytes + OVERHEAD_BYTES
     app.add_middleware(BodyLimit, upload_path=f"{PREFIX}/jobs", upload_bytes=limit)

@@ -51,7 +51,7 @@ def job_records(session: Session, rows: Sequence[JobRow]) -> list[JobRecord]:
     for job, site in session.execute(placed.order_by(JobSiteRow.job, JobSiteRow.position)):
         sites[job].append(site)
     wanted = select(RecipientRow.job, RecipientRow.public_key).where(RecipientRow.job.in_(ids))
-    recipients = dict(session.execute(wanted).tuples().all())
+    recipients = dict(session.execute(wanted).all())
     return [_job(row, tuple(sites[row.id]), recipients.get(row.id)) for row in rows]
 
 

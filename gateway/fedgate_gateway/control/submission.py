@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from fedgate.adapter import Adapter
 from fedgate.bundle import Bundle, BundleLimits, BundleTree
-from fedgate.errors import AdapterFailed, Denied, FedgateError, InvalidMessage, NotFound
+from fedgate.errors import AdapterFailed, Denied, FedgateError, InvalidMessage, NotFound, SealBroken
 from fedgate.manifest import Manifest
 from fedgate.task import Scalar
 from fedgate_gateway.config import GatewayLimits, GatewayProject
@@ -48,7 +48,12 @@ def check_options(options: SubmitOptions) -> None:
     _matches(_TITLE, options.name, "the job's name")
     _matches(_IDEMPOTENCY_KEY, options.idempotency_key, "the Idempotency-Key")
     if options.recipient is not None:
-        SealingPublicKey(options.recipient)  # raises what is wrong with it
+        try:
+            SealingPublicKey(options.recipient)
+        except SealBroken as error:
+            raise InvalidMessage(
+                "the recipient is not an X-Wing public key", why=error.why or error.what
+            ) from error
     seconds = options.task_seconds
     if seconds is not None and not (math.isfinite(seconds) and 0 < seconds <= _MAX_TASK_SECONDS):
         raise InvalidMessage(f"a task may take between 0 and {_MAX_TASK_SECONDS:.0f} seconds")

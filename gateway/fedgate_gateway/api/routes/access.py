@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from fedgate.errors import NotFound
 from fedgate_gateway.api.access import ADMIN, Admin, Gateway
 from fedgate_gateway.api.problems import responses
+from fedgate_gateway.api.routes import PREFIX
 from fedgate_gateway.control.principal import Scope
 from fedgate_gateway.control.tokens import TokenRecord
 from fedgate_gateway.store.base import utc_now
 
-router = APIRouter(tags=["tokens"])
+router = APIRouter(prefix=PREFIX, tags=["tokens"])
 _MAX_SECONDS = 10 * 366 * 86400.0
 
 

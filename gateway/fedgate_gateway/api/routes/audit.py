@@ -15,12 +15,13 @@ from fedgate.bundle import MIB
 from fedgate.errors import Denied
 from fedgate_gateway.api.access import AUDIT_READ, AuditReader, Gateway
 from fedgate_gateway.api.problems import responses
+from fedgate_gateway.api.routes import PREFIX
 from fedgate_gateway.audit.export import write
 from fedgate_gateway.audit.log import MAX_PAGE, LoggedEntry
 from fedgate_gateway.control.ids import JOB_ID
 from fedgate_gateway.control.principal import Principal
 
-router = APIRouter(prefix="/audit", tags=["audit"])
+router = APIRouter(prefix=f"{PREFIX}/audit", tags=["audit"])
 Position = Annotated[int, Query(ge=0, le=2**53 - 1)]
 Size = Annotated[
     int | None, Query(ge=0, le=2**53 - 1, description="of the log; default: as it stands")

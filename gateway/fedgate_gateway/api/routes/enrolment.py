@@ -10,12 +10,13 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
 from fedgate_gateway.api.access import Admin, Gateway
 from fedgate_gateway.api.problems import responses
+from fedgate_gateway.api.routes import PREFIX
 from fedgate_gateway.config.programs import NAME
 from fedgate_gateway.pki import EnrolmentRequest, PeerKind
 from fedgate_gateway.pki.authority import MAX_CSR_BYTES
 from fedgate_gateway.pki.enrolment import DEFAULT_SECONDS, MAX_SECONDS
 
-router = APIRouter(tags=["enrolment"])
+router = APIRouter(prefix=PREFIX, tags=["enrolment"])
 _PEM = "application/x-pem-file"
 
 
@@ -49,12 +50,14 @@ class EnrolBody(BaseModel):
     csr: str = Field(
         max_length=MAX_CSR_BYTES, description="PKCS #10, PEM, of an ECDSA P-256 key for TLS"
     )
-    identity: Base64Bytes = Field(strict=False, description="base64 of the raw Ed25519 public key, 32 bytes")
+    identity: Base64Bytes = Field(
+        strict=False, description="base64 of the raw Ed25519 public key, 32 bytes"
+    )
     proof: Base64Bytes = Field(
         strict=False,
         description="base64 of the Ed25519 signature by the identity key over the ASCII text "
         "`fedgate enrolment v1`, a zero byte, and the SHA-256 of token, kind, name, csr and "
-        "raw identity key, in this order"
+        "raw identity key, in this order",
     )
 
 

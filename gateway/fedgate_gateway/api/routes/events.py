@@ -14,11 +14,12 @@ from fedgate_gateway.api import sse
 from fedgate_gateway.api.access import Gateway, JobReader
 from fedgate_gateway.api.downloads import download
 from fedgate_gateway.api.problems import responses
+from fedgate_gateway.api.routes import PREFIX
 from fedgate_gateway.api.routes.jobs import JobId
 from fedgate_gateway.control.jobs import JobService
 from fedgate_gateway.control.records import LOG_EVENT, OutputKind
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(prefix=PREFIX, tags=["jobs"])
 LastEventId = Annotated[
     str | None, Header(description="id of the last event that was seen; the stream goes on there")
 ]

@@ -10,13 +10,14 @@ from starlette.concurrency import run_in_threadpool
 from fedgate.job import JobState
 from fedgate_gateway.api.access import Gateway, JobReader, JobWriter
 from fedgate_gateway.api.problems import responses
+from fedgate_gateway.api.routes import PREFIX
 from fedgate_gateway.api.upload import REQUEST_BODY, read_submission
 from fedgate_gateway.api.views import BundleView, JobDetail, JobPageView, JobView, SiteView
 from fedgate_gateway.control.ids import JOB_ID
 from fedgate_gateway.control.jobs import MAX_PAGE
 from fedgate_gateway.control.records import JobFilter
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(prefix=PREFIX, tags=["jobs"])
 JobId = Annotated[str, Path(pattern=JOB_ID, description="as `job-0vv41dq75y29`")]
 
 

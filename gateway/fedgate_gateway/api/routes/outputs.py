@@ -12,11 +12,12 @@ from fedgate.errors import Conflict, NotFound
 from fedgate_gateway.api.access import Gateway, JobReader
 from fedgate_gateway.api.downloads import download
 from fedgate_gateway.api.problems import responses
+from fedgate_gateway.api.routes import PREFIX
 from fedgate_gateway.api.routes.jobs import JobId
 from fedgate_gateway.api.views import OutputsView, OutputView
 from fedgate_gateway.control.records import OutputKind
 
-router = APIRouter(tags=["outputs"])
+router = APIRouter(prefix=PREFIX, tags=["outputs"])
 _STRING = {"schema": {"type": "string"}}
 _BINARY: dict[int | str, dict[str, Any]] = {
     200: {

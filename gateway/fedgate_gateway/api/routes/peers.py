@@ -11,11 +11,12 @@ from pydantic import BaseModel, Field
 
 from fedgate_gateway.api.access import SITES_READ, Admin, Gateway, SiteReader
 from fedgate_gateway.api.problems import responses
+from fedgate_gateway.api.routes import PREFIX
 from fedgate_gateway.config.programs import NAME
 from fedgate_gateway.control.state import GatewayState
 from fedgate_gateway.pki import Peer, PeerKind
 
-router = APIRouter(tags=["peers"])
+router = APIRouter(prefix=PREFIX, tags=["peers"])
 
 
 class PeerView(BaseModel):

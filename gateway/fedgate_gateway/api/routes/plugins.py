@@ -10,8 +10,9 @@ from fedgate.errors import PluginUnavailable
 from fedgate.plugins import ADAPTERS, load_adapter, names
 from fedgate_gateway.api.access import JOBS_READ, Gateway
 from fedgate_gateway.api.problems import responses
+from fedgate_gateway.api.routes import PREFIX
 
-router = APIRouter(tags=["plugins"])
+router = APIRouter(prefix=PREFIX, tags=["plugins"])
 
 
 class CapabilityView(BaseModel):

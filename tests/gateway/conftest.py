@@ -1,0 +1,133 @@
+"""A real gateway in a folder of its own; only the framework is a small one made for these tests."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from fedgate import Adapter, BundleTree, Manifest
+from fedgate.bundle import pack_files
+from fedgate.errors import UnknownFramework, UnsupportedVersion
+from fedgate_gateway.api.app import create_app
+from fedgate_gateway.config import GatewayConfig, GatewayLimits, GatewayProject, Listen
+from fedgate_gateway.control.principal import Principal, Scope
+from fedgate_gateway.control.records import JobRecord, SubmitOptions
+from fedgate_gateway.control.state import GatewayState, open_gateway_state
+
+BUNDLE_LIMIT = 200_000
+
+
+class TomlAdapter(Adapter):
+    """A framework whose workloads are one TOML file."""
+
+    framework = "toml"
+    capabilities = {}
+
+    def recognises(self, tree: BundleTree) -> bool:
+        return "workload.toml" in tree
+
+    def inspect(self, tree: BundleTree) -> Manifest:
+        said = tomllib.loads(tree.text("workload.toml"))
+        if said.get("version", 1) != 1:
+            raise UnsupportedVersion("toml workloads of version 1 only", why=str(said["version"]))
+        return Manifest(
+            "toml",
+            said.get("name", "nameless"),
+            config=said.get("config", {}),
+            min_sites=said.get("min_sites", 1),
+            sites=tuple(said.get("sites", ())),
+        )
+
+    def coordinate(self, workload, federation) -> None:
+        raise NotImplementedError
+
+    def worker(self, workload, site):
+        raise NotImplementedError
+
+
+def recognise(tree: BundleTree) -> Adapter:
+    adapter = TomlAdapter()
+    if adapter.recognises(tree):
+        return adapter
+    raise UnknownFramework("no adapter recognises this workload")
+
+
+def gateway_config(data: Path) -> GatewayConfig:
+    return GatewayConfig(
+        data=data,
+        api=Listen(port=1),
+        link=Listen(port=1),
+        projects={
+            "health": GatewayProject(sites=("site-1", "site-2", "site-3")),
+            "other": GatewayProject(sites=("site-9",)),
+        },
+        limits=GatewayLimits(bundle_bytes=BUNDLE_LIMIT, unpacked_bytes=1_000_000),
+    )
+
+
+@pytest.fixture(scope="session")
+def first_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder as a first start leaves it: made once, copied for every test."""
+    data = tmp_path_factory.mktemp("gateway") / "data"
+    open_gateway_state(gateway_config(data), recognise=recognise).close()
+    return data
+
+
+@pytest.fixture
+def data(first_start: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(first_start, tmp_path / "data")
+
+
+@pytest.fixture
+def state(data: Path) -> Iterator[GatewayState]:
+    opened = open_gateway_state(gateway_config(data), recognise=recognise)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(state: GatewayState) -> Iterator[TestClient]:
+    with TestClient(create_app(state), raise_server_exceptions=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def token(state: GatewayState) -> Callable[..., dict[str, str]]:
+    """Headers with a fresh token of these scopes."""
+
+    def make(*scopes: Scope, name: str = "alice", **options) -> dict[str, str]:
+        text, _ = state.tokens.create(name, scopes or (Scope.ADMIN,), **options)
+        return {"Authorization": f"Bearer {text}"}
+
+    return make
+
+
+@pytest.fixture
+def admin(token) -> dict[str, str]:
+    return token(Scope.ADMIN, name="root")
+
+
+@pytest.fixture
+def archive() -> bytes:
+    return pack_files({"workload.toml": b'name = "mean"\n[config]\nlr = 0.1\nrounds = 3\n'})
+
+
+@pytest.fixture
+def alice() -> Principal:
+    return Principal("alice", "", frozenset({Scope.JOBS_READ, Scope.JOBS_WRITE}))
+
+
+@pytest.fixture
+def submit(state: GatewayState, archive: bytes, alice: Principal) -> Callable[..., JobRecord]:
+    """Submit the workload as alice."""
+
+    def run(project: str = "health", bundle: bytes = archive, **options) -> JobRecord:
+        return asyncio.run(state.jobs.submit(bundle, SubmitOptions(project, **options), alice))
+
+    return run
