@@ -26,7 +26,7 @@ from fedgate_flower.watching import watch
 TRAIN, EVALUATE, QUERY = TaskKind.TRAIN, TaskKind.EVALUATE, TaskKind.QUERY
 
 
-# -- ledger -----------------------------------------------------------------------------------------
+# -- ledger ----
 
 
 def ledger(*entries: tuple[TaskKind, int, str, str | None]) -> Ledger:
@@ -67,7 +67,7 @@ def test_a_last_round_that_nobody_answered_is_a_failed_job(entries: list[Any]) -
     assert "boom" in error.why
 
 
-# -- waiting ----------------------------------------------------------------------------------------
+# -- waiting ----
 
 
 class Clock:
@@ -127,7 +127,7 @@ def test_a_senseless_limit_is_refused(value: Any) -> None:
         node_wait_seconds({NODE_WAIT: value})
 
 
-# -- numbers and names ------------------------------------------------------------------------------
+# -- numbers and names ----
 
 
 def test_node_ids_are_stable_distinct_and_far_from_flowers_own() -> None:
@@ -158,7 +158,7 @@ def test_the_adapter_keeps_the_contract() -> None:
         assert capability.grade is Grade.FULL or capability.note  # say what is missing
 
 
-# -- watching classes -------------------------------------------------------------------------------
+# -- watching classes ----
 
 
 def watched_base() -> tuple[type[Any], list[str]]:
@@ -226,7 +226,7 @@ def test_a_decorated_copy_of_a_watched_method_is_watched_anew() -> None:
     assert seen == ["X"]
 
 
-# -- outcome ----------------------------------------------------------------------------------------
+# -- outcome ----
 
 
 def record(*values: float) -> ArrayRecord:
@@ -278,7 +278,7 @@ def test_metrics_of_one_round_are_told_apart(memory_federation: Any) -> None:
     assert federation.published[-1] == (None, 1, {"loss": 2.0, "evaluate.loss": 1.0})
 
 
-# -- state ------------------------------------------------------------------------------------------
+# -- state ----
 
 
 def test_state_survives_and_is_replaced_as_a_whole(tmp_path: Path) -> None:

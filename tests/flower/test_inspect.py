@@ -83,7 +83,7 @@ def test_the_manifest_says_what_the_project_says() -> None:
 
 
 def test_a_reviewer_is_told_about_files_that_a_fab_does_not_hold() -> None:
-    manifest = FlowerAdapter().inspect(tree(probe__native="\x7fELF".encode()))
+    manifest = FlowerAdapter().inspect(tree(probe__native=b"\x7fELF"))
     assert any("probe/native" in note for note in manifest.notes)
     assert any("flwr build" in note for note in manifest.notes)
 
@@ -182,7 +182,7 @@ def test_another_flower_than_the_supported_one_is_refused(monkeypatch: pytest.Mo
         assert "\n" not in str(refused.value)
 
 
-# -- FABs -------------------------------------------------------------------------------------------
+# -- FABs ----
 
 
 def fab(**changes: bytes | None) -> bytes:
@@ -234,7 +234,7 @@ def test_an_app_beyond_flowers_size_limit_is_refused() -> None:
     FlowerAdapter().inspect(tree(**{"probe__data.md": zeros}))
 
 
-# -- packing ----------------------------------------------------------------------------------------
+# -- packing ----
 
 
 def flwr_build(root: Path, out: Path) -> bytes:

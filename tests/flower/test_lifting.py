@@ -52,7 +52,7 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
     dtype = np.dtype(draw(st.sampled_from(kinds)))
     shape = draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
     size = int(np.prod(shape)) * dtype.itemsize
-    if dtype.kind in "U":  # numpy must be able to print what it holds
+    if dtype.kind == "U":  # numpy must be able to print what it holds
         return np.full(shape, "aé∑", dtype)
     raw = draw(st.binary(min_size=size, max_size=size))  # any bits: NaNs, denormals, odd booleans
     array = np.frombuffer(raw, dtype).reshape(shape) if size else np.zeros(shape, dtype)
@@ -197,7 +197,7 @@ def test_a_pickle_inside_an_array_is_never_executed(tmp_path: Any) -> None:
     assert not (tmp_path / "owned").exists()
 
 
-# -- received arrays behave like Flower's -----------------------------------------------------------
+# -- received arrays behave like Flower's ----
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_arrays_are_saved_with_the_bytes_numpy_would_write(monkeypatch: Any) -> 
         assert (made.dtype, made.shape) == (str(case.dtype), case.shape)
 
 
-# -- sharing ----------------------------------------------------------------------------------------
+# -- sharing ----
 
 
 def test_messages_with_the_same_arrays_share_one_model() -> None:

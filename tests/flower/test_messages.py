@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -128,7 +129,7 @@ def test_legacy_metrics_are_readable_and_lists_and_nan_are_not() -> None:
     assert readable_metrics(content) == ({"acc": 0.5, "m.acc": 0.25}, 8)
 
 
-# -- errors -----------------------------------------------------------------------------------------
+# -- errors ----
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_a_failure_with_a_damaged_body_is_still_that_failure(body: bytes) -> Non
     assert reply.error.code == ErrorCode.CLIENT_APP_CRASHED
 
 
-# -- lies -------------------------------------------------------------------------------------------
+# -- lies ----
 
 
 def forged(result: Result, change: Any) -> Result:
@@ -243,14 +244,10 @@ def test_no_damage_to_a_body_escapes_as_a_foreign_exception(data: st.DataObject)
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(body)))
     for damaged in (bytes(body), bytes(body[:cut]), bytes(body) + b"\x00"):
-        try:
+        with contextlib.suppress(FedgateError):
             from_result(replace(result, body=damaged), message.metadata)
-        except FedgateError:
-            pass
-    try:
+    with contextlib.suppress(FedgateError):
         from_task(replace(task, body=bytes(body)))
-    except FedgateError:
-        pass
 
 
 def test_a_deeply_nested_body_is_refused() -> None:
