@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from typing import Any
@@ -43,6 +44,7 @@ class _Coordinator:
         self._deployed = deployed
         self._reason = ""
         self._reason_lock = threading.Lock()
+        self._frozen = False
         self._bell = Bell()
         self._workspace = prepare(deployed)
         make_wakeful(self._bell)
@@ -108,6 +110,9 @@ class _Coordinator:
             _do_not_linger(handler)
 
     def _workflow_changed(self) -> None:
+        if not self._frozen:
+            self._frozen = True
+            gc.freeze()  # what is loaded by now stays: collecting is quick afterwards
         runner = self._server.server_runner
         manager = self._server.run_manager
         if manager is not None:

@@ -6,6 +6,7 @@ dispatches what it got, and hands the answer back when it is the site's turn.
 
 from __future__ import annotations
 
+import gc
 import threading
 import uuid
 import weakref
@@ -34,6 +35,8 @@ _ASK_AGAIN = 0.5
 _RESENDS = 3
 #: A workflow gives up a task by its own clock first; then nobody waits for the answer.
 _LATE = 1.0
+#: Bytes of a result from which garbage is collected at once; small jobs need not pay for it.
+_LARGE = 1 << 20
 
 
 class Hub:
@@ -138,10 +141,14 @@ class Hub:
             if broadcast:
                 return {}  # the broadcast no longer waits for it
         answer, properties = self._answer(result, key)
+        large = result.model is not None and result.model.nbytes > _LARGE
         del result
         if communicator is not None:
             self._order.wait(communicator, site, task_id)
         self._submit(client, name, task_id, cookies, answer, properties)
+        del answer
+        if large:
+            gc.collect()  # FLARE's contexts sit in cycles and hold whole models
         return properties
 
     def _manner(self, communicator: Any, task_id: str) -> tuple[bool, bool]:

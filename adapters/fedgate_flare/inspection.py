@@ -35,6 +35,7 @@ def inspect_job(tree: BundleTree) -> Manifest:
         for role in _roles(places):
             config = _app_config(files, app, role)
             refuse_unsupported(config, f"{app}/{_CONFIGS[role]}.json")
+            _check_scripts(files, app, config)
             _describe(entry_points, role, app, config)
             senders |= {p.rsplit(".", 1)[-1] for p, _ in components(config)} & _EVENT_SENDERS
     return Manifest(
@@ -76,6 +77,26 @@ def _app_config(files: BundleTree, app: str, role: str) -> dict[str, Any]:
     if wanted not in files:
         raise InvalidBundle(f"app {app!r} has no {role} configuration", why=f"{wanted} is missing")
     return parse_object(files.text(wanted), wanted)
+
+
+def _check_scripts(files: BundleTree, app: str, config: dict[str, Any]) -> None:
+    """Every script is part of the bundle: what people approve is what runs."""
+    for _, args in components(config):
+        script = args.get("task_script_path")
+        if script is None:
+            continue
+        if not isinstance(script, str) or not script:
+            raise InvalidBundle(f"app {app!r}: 'task_script_path' must be a file of the app")
+        if script.startswith("/"):
+            raise InvalidBundle(
+                f"app {app!r} would run a script from outside the bundle",
+                why=script[:200],
+                remedy="give the script's path relative to the folder that job.py runs in",
+            )
+        if not any(
+            p.startswith(f"{app}/custom/") and f"/{p}".endswith(f"/{script}") for p in files
+        ):
+            raise InvalidBundle(f"app {app!r} lacks its script", why=f"no custom/{script[:200]}")
 
 
 def _describe(entry_points: dict[str, str], role: str, app: str, config: dict[str, Any]) -> None:

@@ -187,6 +187,17 @@ def test_an_external_trainer_is_refused_at_submission(files):
         inspect(files | {path: config})
 
 
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [("/opt/train.py", "outside the bundle"), ("missing.py", "lacks its script"), ("", "a file")],
+)
+def test_a_script_that_nobody_could_review_is_refused(files, script, words):
+    path = "app/config/config_fed_client.json"
+    config = files[path].replace(b'"client.py"', json.dumps(script).encode())
+    with pytest.raises(InvalidBundle, match=words):
+        inspect(files | {path: config})
+
+
 @pytest.mark.parametrize("key", ["workflows", "executors"])
 def test_an_app_without_anything_to_run_is_refused(files, key):
     role = "server" if key == "workflows" else "client"
