@@ -323,3 +323,71 @@ def test_damaged_state_is_refused_and_not_half_read(tmp_path: Path) -> None:
     saved.write_bytes(whole + b"x")
     with pytest.raises(WorkloadFailed, match="damaged"):
         StateFile(tmp_path).load()
+
+
+# -- legacy strategies ----
+
+
+class Client:
+    def __init__(self, cid: str) -> None:
+        self.cid = cid
+
+
+def test_legacy_results_reach_the_strategy_in_the_order_they_were_asked_for(
+    memory_federation: Any,
+) -> None:
+    """Its server collects them from a set of futures, in whatever order that has."""
+    from flwr.common import ndarrays_to_parameters
+
+    from fedgate_flower.strategies import _Legacy
+
+    federation = memory_federation({})
+    outcome = Outcome(federation)
+    legacy = _Legacy(outcome)
+    asked = [(Client(c), None) for c in ("9", "3", "7")]
+    legacy.configure(lambda self, server_round: asked, object(), (1,), {})
+    got: list[str] = []
+
+    def aggregate_fit(self: Any, server_round: int, results: Any, failures: Any) -> Any:
+        got.extend(client.cid for client, _ in results)
+        return ndarrays_to_parameters([np.ones(2)]), {"acc": 0.5}
+
+    scrambled = [(Client(c), None) for c in ("7", "unknown", "3", "9")]
+    legacy.aggregate_fit(aggregate_fit, object(), (1, scrambled, []), {})
+    assert got == ["9", "3", "7", "unknown"]
+    assert [client.cid for client, _ in scrambled] == ["7", "unknown", "3", "9"]  # not in place
+    outcome.publish()
+    model, number, metrics = federation.published[-1]
+    assert (number, metrics, list(model)) == (1, {"acc": 0.5}, ["0"])
+
+
+def test_a_strategy_with_ways_of_its_own_is_not_disturbed(memory_federation: Any) -> None:
+    from fedgate_flower.strategies import _Modern
+
+    federation = memory_federation({})
+    modern = _Modern(Outcome(federation))
+    odd = ("arrays", "metrics", "and more")
+    assert modern.aggregate_train(lambda self, *a: odd, object(), (1, []), {}) is odd
+    assert modern.aggregate_evaluate(lambda self, *a: 0.5, object(), (1, []), {}) == 0.5
+    assert federation.published == []
+
+
+# -- endings ----
+
+
+def test_an_app_that_never_returns_cannot_keep_a_cancelled_job() -> None:
+    from fedgate_flower.coordinator import _Ending
+
+    forever = threading.Event()
+    _Ending().run(lambda: bool(forever.wait(30)) and None, lambda: True)
+    ending = _Ending()
+    first = DeadlineExceeded("first")
+
+    def body() -> None:
+        ending.fail(first)
+        forever.wait(30)
+
+    ending.run(body, lambda: False)
+    ending.fail(DeadlineExceeded("second"))
+    assert ending.error is first
+    forever.set()
