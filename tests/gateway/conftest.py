@@ -7,6 +7,7 @@ import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from fastapi.testclient import TestClient
@@ -27,7 +28,7 @@ class TomlAdapter(Adapter):
     """A framework whose workloads are one TOML file."""
 
     framework = "toml"
-    capabilities = {}
+    capabilities: ClassVar = {}
 
     def recognises(self, tree: BundleTree) -> bool:
         return "workload.toml" in tree
@@ -51,7 +52,7 @@ class TomlAdapter(Adapter):
         raise NotImplementedError
 
 
-def recognise(tree: BundleTree) -> Adapter:
+def recognise_toml(tree: BundleTree) -> Adapter:
     adapter = TomlAdapter()
     if adapter.recognises(tree):
         return adapter
@@ -71,11 +72,21 @@ def gateway_config(data: Path) -> GatewayConfig:
     )
 
 
+@pytest.fixture
+def make_config() -> Callable[[Path], GatewayConfig]:
+    return gateway_config
+
+
+@pytest.fixture
+def recognise() -> Callable[[BundleTree], Adapter]:
+    return recognise_toml
+
+
 @pytest.fixture(scope="session")
 def first_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder as a first start leaves it: made once, copied for every test."""
     data = tmp_path_factory.mktemp("gateway") / "data"
-    open_gateway_state(gateway_config(data), recognise=recognise).close()
+    open_gateway_state(gateway_config(data), recognise=recognise_toml).close()
     return data
 
 
@@ -86,9 +97,23 @@ def data(first_start: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def state(data: Path) -> Iterator[GatewayState]:
-    opened = open_gateway_state(gateway_config(data), recognise=recognise)
+    opened = open_gateway_state(gateway_config(data), recognise=recognise_toml)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def reopen(data: Path) -> Iterator[Callable[[], GatewayState]]:
+    """Open the same folder again, as a restarted gateway does."""
+    opened: list[GatewayState] = []
+
+    def run() -> GatewayState:
+        opened.append(open_gateway_state(gateway_config(data), recognise=recognise_toml))
+        return opened[-1]
+
+    yield run
+    for state in opened:
+        state.close()
 
 
 @pytest.fixture

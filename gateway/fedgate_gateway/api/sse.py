@@ -27,10 +27,9 @@ def parse_last_event_id(text: str | None) -> int:
 
 
 def encode(event: EventRecord) -> bytes:
-    data = json.dumps(
-        {"id": event.id, "job": event.job, "at": event.at.isoformat(), **event.data},
-        separators=(",", ":"),
-    )
+    # Ours come last: what an event tells cannot pass for its id or its job.
+    told = {**event.data, "id": event.id, "job": event.job, "at": event.at.isoformat()}
+    data = json.dumps(told, separators=(",", ":"))
     return f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n".encode()
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from fedgate.errors import InvalidMessage
+from fedgate.errors import Conflict, InvalidMessage
 from fedgate_gateway.control import rows
 from fedgate_gateway.control.bell import Bell
 from fedgate_gateway.control.records import OUTPUT_EVENT, SITE_EVENT, STATE_EVENT, EventRecord
@@ -20,6 +20,8 @@ from fedgate_gateway.store import Database
 from fedgate_gateway.store.tables import JobEventRow
 
 MAX_EVENT_BYTES = 64 * 1024
+#: State changes always find room; progress and logs beyond this are refused.
+MAX_EVENTS = 50_000
 #: Written only together with what they tell of.
 _RESERVED = frozenset({STATE_EVENT, SITE_EVENT, OUTPUT_EVENT})
 _KIND = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
@@ -41,6 +43,12 @@ class JobEvents:
             _check(kind, data)
         with self._database.write() as session:
             rows.job_row(session, job_id)
+            count = select(func.count()).where(JobEventRow.job == job_id)
+            if (session.scalar(count) or 0) + len(events) > MAX_EVENTS:
+                raise Conflict(
+                    f"{job_id} has told too much",
+                    why=f"at most {MAX_EVENTS} events are kept of one job",
+                )
             added = [add_event(session, job_id, kind, data) for kind, data in events]
             told = [rows.event_record(row) for row in added]
         self.bell.ring(job_id)

@@ -257,7 +257,7 @@ class JobService:
         return self._events.bell.listen(ANY)
 
     def output_key(self, job_id: str, name: str) -> str:
-        """Where the object store keeps an output: hand it to ``Objects.put``, then add it."""
+        """A fresh key to store an output under: hand it to ``Objects.put…``, then add it."""
         return output_key(job_id, name)
 
     def add_output(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 
 from sqlalchemy import select
 
@@ -19,10 +20,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def output_key(job_id: str, name: str) -> str:
-    """Where the object store keeps an output; raises :class:`InvalidMessage` for a bad name."""
+    """Where the object store may keep an output; raises :class:`InvalidMessage` for a bad name.
+
+    Another key for every call: an upload that died before it was registered is in nobody's way.
+    """
     if not _NAME.fullmatch(name):
         raise InvalidMessage("that is no name for an output", why=f"{name!r:.100}")
-    return f"outputs/{job_id}/{name}"
+    return f"outputs/{job_id}/{secrets.token_hex(6)}-{name}"
 
 
 class JobOutputs:

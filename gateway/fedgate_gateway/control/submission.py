@@ -30,7 +30,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TITLE = re.compile(r"[^\x00-\x1f\x7f]{0,255}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{0,255}")
-_MAX_NAMES = 1024
+_MAX_NAMES = 256
+_MAX_REASONS, _MAX_REASON = 16, 1000
 _MAX_CONFIG_BYTES = 64 * 1024
 _MAX_TASK_SECONDS = 30 * 86400.0
 
@@ -120,7 +121,8 @@ def check_policy(submission: Submission, policy: SubmitPolicy) -> PolicyDecision
             why="; ".join(decision.reasons) or "no rule permits it",
             remedy="see `fedgate policy explain`, or change sites, datasets or workload",
         )
-    return decision
+    reasons = tuple(reason[:_MAX_REASON] for reason in decision.reasons[:_MAX_REASONS])
+    return PolicyDecision(True, reasons)
 
 
 def request_hash(archive: bytes, options: SubmitOptions) -> bytes:

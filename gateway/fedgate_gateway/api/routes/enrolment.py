@@ -47,9 +47,7 @@ class EnrolBody(BaseModel):
     token: str = Field(max_length=128, description="the one-time token")
     kind: Annotated[PeerKind, Field(strict=False)]
     name: str = Field(pattern=NAME)
-    csr: str = Field(
-        max_length=MAX_CSR_BYTES, description="PKCS #10, PEM, of an ECDSA P-256 key for TLS"
-    )
+    csr: str = Field(max_length=MAX_CSR_BYTES, description="PKCS #10, PEM, of an ECDSA P-256 key")
     identity: Base64Bytes = Field(
         strict=False, description="base64 of the raw Ed25519 public key, 32 bytes"
     )

@@ -1,0 +1,126 @@
+"""The same state on a real PostgreSQL: migrations, row locks, and the log in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from fedgate.errors import InvalidTransition
+from fedgate.job import JobEvent
+from fedgate_gateway.api.app import create_app
+from fedgate_gateway.control.records import SubmitOptions
+from fedgate_gateway.control.state import GatewayState, open_gateway_state
+
+pytestmark = pytest.mark.e2e
+pytest.importorskip("psycopg")
+
+
+def programs() -> Path | None:
+    """Where initdb and postgres are, if they are."""
+    found = shutil.which("initdb")
+    places = [Path(found).parent] if found else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((place for place in places if (place / "initdb").exists()), None)
+
+
+@pytest.fixture(scope="module")
+def database_url() -> Iterator[str]:
+    binaries = programs()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed")
+    # It refuses to run as root, so root lends it a harmless user.
+    user = "nobody" if os.geteuid() == 0 else None
+    folder = Path(tempfile.mkdtemp(prefix="fedgate-pg-", dir="/tmp"))  # sockets need a short path
+    if user:
+        shutil.chown(folder, user)
+    cluster = folder / "cluster"
+
+    def run(*command: object) -> None:
+        done = subprocess.run(
+            [str(part) for part in command], user=user, cwd=folder, timeout=60,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
+    try:
+        run(binaries / "initdb", "-D", cluster, "-U", "fedgate", "-A", "trust", "-N")
+        run(binaries / "pg_ctl", "-D", cluster, "-w", "-l", folder / "log", "-o", options, "start")
+        try:
+            yield f"postgresql://fedgate@/postgres?host={folder}"
+        finally:
+            run(binaries / "pg_ctl", "-D", cluster, "-w", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def state(database_url, tmp_path, make_config, recognise) -> Iterator[GatewayState]:
+    config = make_config(tmp_path / "data").model_copy(update={"database": database_url})
+    opened = open_gateway_state(config, recognise=recognise)
+    yield opened
+    with opened.database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    opened.close()
+
+
+def test_models_and_migrations_agree(state):
+    assert state.database.differences() == []
+    state.database.migrate()
+    state.database.check()
+
+
+def test_a_job_lives_its_life_and_the_log_proves_it(state, submit):
+    job = submit()
+    for event in (JobEvent.ACCEPT, JobEvent.ASSIGN, JobEvent.START):
+        state.jobs.transition(job.id, event)
+    state.jobs.record(job.id, "round", {"number": 1})
+    state.jobs.transition(job.id, JobEvent.SUCCEED)
+    assert len(state.jobs.events(job.id)) == 7
+    kinds = [found.entry.kind for found in state.audit.entries(limit=1000, job=job.id)]
+    assert kinds == ["job.submitted"] + ["job.transition"] * 5
+    assert state.audit.checkpoint()
+
+
+def test_two_cannot_both_take_a_job(state, submit):
+    job = submit()
+    state.jobs.transition(job.id, JobEvent.ACCEPT)
+
+    def take(name):
+        try:
+            return state.jobs.transition(job.id, JobEvent.ASSIGN, enclave=name).enclave
+        except InvalidTransition:
+            return None
+
+    with ThreadPoolExecutor(6) as pool:
+        winners = [name for name in pool.map(take, [f"tee-{n}" for n in range(6)]) if name]
+    assert len(winners) == 1
+    assert state.jobs.get(job.id).enclave == winners[0]
+
+
+def test_the_same_submission_at_the_same_time_makes_one_job(state, token, archive):
+    text = token()["Authorization"].removeprefix("Bearer ")
+    who = state.tokens.authenticate(text)
+    options = SubmitOptions("health", idempotency_key="k")
+
+    async def run():
+        return await asyncio.gather(*(state.jobs.submit(archive, options, who) for _ in range(5)))
+
+    assert len({job.id for job in asyncio.run(run())}) == 1
+
+
+def test_the_api_works_on_it(state, token, submit):
+    job = submit()
+    with TestClient(create_app(state)) as client:
+        assert client.get("/readyz").status_code == 200
+        listed = client.get("/api/v1/jobs", headers=token()).json()
+    assert [found["id"] for found in listed["jobs"]] == [job.id]
