@@ -1,0 +1,1 @@
+"""An ordinary Flower app whose computation costs next to nothing."""
