@@ -16,7 +16,8 @@ from sqlalchemy import update
 
 from fedgate.errors import Denied, InvalidMessage, Unauthenticated
 from fedgate_gateway.control.principal import Scope
-from fedgate_gateway.pki import EnrolmentRequest, PeerKind, fingerprint, load_certificate, peer_of
+from fedgate_gateway.pki import PeerKind, fingerprint, load_certificate, peer_of
+from fedgate_gateway.pki.enrolment import EnrolmentRequest
 from fedgate_gateway.pki.enrolment_token import EnrolmentToken
 from fedgate_gateway.pki.proof import prove
 from fedgate_gateway.store.base import utc_now
@@ -262,3 +263,12 @@ def test_no_enrolment_token_is_stored_in_clear(state, data, invited):
 )  # fmt: skip
 def test_invitations_that_make_no_sense_are_refused(client, admin, body):
     assert client.post("/api/v1/enrolments", headers=admin, json=body).status_code == 422
+
+
+def test_the_link_hears_when_a_certificate_stops_to_count(state, invited):
+    heard = []
+    state.peers.on_revoked(lambda kind, name: heard.append((kind, name)))
+    state.enrolments.redeem(invited.request())
+    assert heard == [(PeerKind.SITE, "site-1")]
+    state.peers.revoke(PeerKind.SITE, "site-1", actor="root")
+    assert heard == [(PeerKind.SITE, "site-1")] * 2

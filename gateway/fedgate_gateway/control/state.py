@@ -16,7 +16,9 @@ from fedgate_gateway.control.jobs import JobService
 from fedgate_gateway.control.submission import Recognise, SubmitPolicy
 from fedgate_gateway.control.submit_policy import project_policies
 from fedgate_gateway.control.tokens import Tokens
-from fedgate_gateway.pki import Authority, Enrolments, PeerKind, Peers
+from fedgate_gateway.pki import Authority, PeerKind
+from fedgate_gateway.pki.enrolment import Enrolments
+from fedgate_gateway.pki.peers import Peers
 from fedgate_gateway.pki.private_files import private_folder
 from fedgate_gateway.store import Database, Objects
 
@@ -83,6 +85,7 @@ def open_gateway_state(
         limits=config.limits,
         recognise=recognise or partial(recognise_installed, allowed=config.adapters),
     )
+    peers = Peers(database, audit)
     return GatewayState(
         config=config,
         database=database,
@@ -91,7 +94,7 @@ def open_gateway_state(
         audit=audit,
         policy=policy,
         tokens=tokens,
-        peers=Peers(database, audit),
-        enrolments=Enrolments(database, authority, audit),
+        peers=peers,
+        enrolments=Enrolments(database, authority, peers, audit),
         jobs=jobs,
     )

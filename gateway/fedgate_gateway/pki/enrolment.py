@@ -14,7 +14,7 @@ from fedgate_gateway.control.audit_sink import AuditSink
 from fedgate_gateway.pki.authority import Authority
 from fedgate_gateway.pki.enrolment_token import EnrolmentToken
 from fedgate_gateway.pki.names import PeerKind, check_peer
-from fedgate_gateway.pki.peers import Peer, add_row
+from fedgate_gateway.pki.peers import Peer, Peers, add_row
 from fedgate_gateway.pki.proof import check_proof, statement
 from fedgate_gateway.store import Database
 from fedgate_gateway.store.base import utc_now
@@ -57,9 +57,12 @@ class Issued:
 class Enrolments:
     """Invites peers and issues their certificates. Thread-safe."""
 
-    def __init__(self, database: Database, authority: Authority, audit: AuditSink) -> None:
+    def __init__(
+        self, database: Database, authority: Authority, peers: Peers, audit: AuditSink
+    ) -> None:
         self._database = database
         self._authority = authority
+        self._peers = peers
         self._audit = audit
 
     def invite(
@@ -122,6 +125,7 @@ class Enrolments:
                 "identity": request.identity.hex(),
             }
             self._audit.append("peer.enrolled", told, actor=request.name, session=session)
+        self._peers.tell_revoked(kind, request.name)  # whatever it had before stopped to count
         return Issued(peer, certificate.public_bytes(Encoding.PEM), self._authority.certificate_pem)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,6 +36,18 @@ class Peers:
     def __init__(self, database: Database, audit: AuditSink) -> None:
         self._database = database
         self._audit = audit
+        self._callbacks: list[Callable[[PeerKind, str], None]] = []
+
+    def on_revoked(self, callback: Callable[[PeerKind, str], None]) -> None:
+        """Call ``callback(kind, name)``, on any thread, once certificates of a peer stop to count.
+
+        That is how the link ends connections that such a certificate opened.
+        """
+        self._callbacks.append(callback)
+
+    def tell_revoked(self, kind: PeerKind, name: str) -> None:
+        for callback in self._callbacks:
+            callback(kind, name)
 
     def admit(self, certificate_pem: bytes) -> Peer:
         """The peer behind a TLS client certificate that our CA issued.
@@ -78,6 +90,7 @@ class Peers:
                 raise NotFound(f"no {kind} {name[:80]!r} is enrolled")
             told = {"kind": kind.value, "name": name}
             self._audit.append("peer.revoked", told, actor=actor, session=session)
+        self.tell_revoked(kind, name)
 
 
 def add_row(
