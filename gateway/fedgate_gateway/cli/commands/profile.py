@@ -1,0 +1,77 @@
+"""`fedgate profile`: which gateway, as whom, and which keys are believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedgate_gateway.cli import output
+from fedgate_gateway.cli.options import FormatOption, ProfileOption
+from fedgate_gateway.cli.output import Format
+
+app = typer.Typer(
+    name="profile",
+    help="Which gateway, as whom, and which keys are believed.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def show(profile: ProfileOption = None, format: FormatOption = Format.TABLE) -> None:
+    """The profile in use, and the fingerprint of its recipient key."""
+    from fedgate_gateway.cli.profile import load_profile, profile_path
+    from fedgate_gateway.link.terms import fingerprint
+
+    loaded = load_profile(profile)
+    data = {
+        "file": str(profile_path(profile)),
+        "api": loaded.api,
+        "project": loaded.project,
+        "recipient": fingerprint(loaded.recipient_key().public_raw) if loaded.recipient else "",
+        "enclaves": dict(loaded.enclaves),
+        "audit_key": loaded.audit_key,
+        "adapters": list(loaded.adapters),
+    }
+    output.show(format, data, lambda: output.details(list(data.items())))
+
+
+@app.command()
+def init(
+    api: Annotated[str, typer.Option(help="The gateway's API, https://host:port.")],
+    ca_fingerprint: Annotated[
+        str,
+        typer.Option(help="SHA-256 of the gateway's CA certificate, in hex, from its operator."),
+    ],
+    token_file: Annotated[
+        Path, typer.Option(help="Holds your access token; it is copied, with mode 0600.")
+    ],
+    project: Annotated[str, typer.Option(help="The default project.")] = "",
+    audit_key: Annotated[str, typer.Option(help="The audit log's verifier key.")] = "",
+    profile: ProfileOption = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Write a new profile with a fresh recipient key, and print that key's fingerprint.
+
+    The project's file must list the fingerprint in `recipients`: outputs are sealed to no other
+    key. The gateway's CA is fetched, and believed because of its fingerprint.
+
+    \b
+    fedgate profile init --api https://gateway.example:8443 --ca-fingerprint 9f2c… \\
+        --token-file token --project demo
+    """
+    from fedgate_gateway.cli.new_profile import create_profile
+    from fedgate_gateway.cli.profile import profile_path
+
+    printed = create_profile(
+        profile_path(profile), api=api, ca_fingerprint=ca_fingerprint, token_file=token_file,
+        project=project, audit_key=audit_key,
+    )  # fmt: skip
+    told = {"file": str(profile_path(profile)), "recipient": printed}
+
+    def people() -> None:
+        print(f"wrote {told['file']}; have the project's file list this recipient:")
+        print(f"  {printed}")
+
+    output.show(format, told, people)

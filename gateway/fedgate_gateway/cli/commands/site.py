@@ -1,0 +1,106 @@
+"""`fedgate site`: the sites of a gateway, and running one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fedgate_gateway.cli import output
+from fedgate_gateway.cli.enrolling import (
+    EnrolmentTokenFileOption,
+    EnrolmentTokenOption,
+    enrol_program,
+)
+from fedgate_gateway.cli.options import ConfigOption, FormatOption, ProfileOption
+from fedgate_gateway.cli.output import Format
+from fedgate_gateway.cli.programs import EofOption, LogFormatOption, LogLevelOption
+
+app = typer.Typer(
+    name="site",
+    help="The sites of a gateway, and running one.",
+    no_args_is_help=True,
+)
+
+
+@app.command(name="list")
+def list_sites(profile: ProfileOption = None, format: FormatOption = Format.TABLE) -> None:
+    """Sites and enclaves, whether they have enrolled, and whether they are linked now."""
+    from fedgate_gateway.cli.client import Client
+    from fedgate_gateway.cli.profile import load_profile
+
+    with Client(load_profile(profile)) as client:
+        data = {"sites": client.sites(), "enclaves": client.enclaves()}
+    rows = [{**peer, "kind": "site"} for peer in data["sites"]]
+    rows += [{**peer, "kind": "enclave"} for peer in data["enclaves"]]
+    columns = {
+        "name": "NAME", "kind": "KIND", "online": "ONLINE", "projects": "PROJECTS",
+        "enrolled": "ENROLLED", "expires": "EXPIRES",
+    }  # fmt: skip
+    output.show(format, data, lambda: output.table(rows, columns))
+
+
+@app.command()
+def status(
+    site: Annotated[str, typer.Argument(metavar="SITE")],
+    profile: ProfileOption = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """One site. Exits with 69 when it is not linked to the gateway."""
+    from fedgate.errors import NotFound, Unavailable
+    from fedgate_gateway.cli.client import Client
+    from fedgate_gateway.cli.profile import load_profile
+
+    with Client(load_profile(profile)) as client:
+        found = [peer for peer in client.sites() if peer["name"] == site]
+    if not found:
+        raise NotFound(f"the gateway knows no site {site!r}", remedy="see `fedgate site list`")
+    output.show(format, found[0], lambda: output.details(list(found[0].items())))
+    if not found[0]["online"]:
+        raise Unavailable(
+            f"site {site} is not linked to the gateway",
+            why="its agent does not run, or has never enrolled",
+            remedy="start it at the data owner: `fedgate site run --config site.toml`",
+        )
+
+
+@app.command()
+def enroll(
+    config: ConfigOption,
+    token: EnrolmentTokenOption = "",
+    token_file: EnrolmentTokenFileOption = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Turn a one-time token into this site's keys and certificate, in its data folder.
+
+    \b
+    fedgate site enroll --config site.toml --token-file token
+    """
+    from fedgate_gateway.config import SiteConfig, load_config
+
+    loaded = load_config(SiteConfig, config)
+    enrol_program(
+        "site", loaded.name, loaded.api, loaded.data, token=token, file=token_file, format=format
+    )
+
+
+@app.command()
+def run(
+    config: ConfigOption,
+    log_format: LogFormatOption = "plain",
+    log_level: LogLevelOption = "info",
+    stop_on_eof: EofOption = False,
+) -> None:
+    """Run the agent of a site until SIGTERM or Ctrl-C."""
+    from fedgate_gateway.cli.programs import prepare, run_until_stopped
+
+    prepare(log_format, log_level)
+    from fedgate_gateway.config import SiteConfig, load_config
+    from fedgate_gateway.site.agent import SiteAgent
+
+    loaded = load_config(SiteConfig, config)
+
+    async def program() -> None:
+        await SiteAgent(loaded).run()
+
+    run_until_stopped(program, name=f"site {loaded.name}", stop_on_eof=stop_on_eof)

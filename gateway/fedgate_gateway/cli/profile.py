@@ -1,0 +1,110 @@
+"""A profile: which gateway, as whom, and which keys are believed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedgate.errors import InvalidConfig, NotFound
+from fedgate_gateway.config.base import ConfigPath, Section, load_config
+
+if TYPE_CHECKING:
+    from fedgate_gateway.sealed.keys import RecipientKey
+
+PROFILE_FILE = "profile.toml"
+
+
+class Profile(Section):
+    """``profile.toml``. Everything that a gateway could lie about is pinned here."""
+
+    #: The gateway's API, ``https://host:port``.
+    api: str
+    #: The gateway's CA certificate, the only one that is trusted.
+    ca: ConfigPath
+    #: A file of mode 0600 that holds the access token.
+    token: ConfigPath
+    #: The key that released outputs are sealed to; a file of mode 0600.
+    recipient: ConfigPath | None = None
+    #: Enclave -> its Ed25519 identity key, base64; outputs must be signed by it.
+    enclaves: Mapping[str, str] = {}
+    #: The audit log's verifier key, ``name+id+key``.
+    audit_key: str = ""
+    project: str = ""
+    #: Adapters that may look at a directory before it is submitted; loading one runs its code.
+    adapters: tuple[str, ...] = ("flower", "flare")
+
+    def read_token(self) -> str:
+        """Raises :class:`InvalidConfig` where others could read it too."""
+        try:
+            if self.token.stat().st_mode & 0o077:
+                raise InvalidConfig(
+                    f"the token file {self.token} is open to others",
+                    why="whoever reads it can act in your name",
+                    remedy=f"chmod 600 {self.token}",
+                )
+            return self.token.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidConfig(
+                f"cannot read the token file {self.token}",
+                why=str(error),
+                remedy="put the token of the gateway's administrator there, with mode 0600",
+            ) from error
+
+    def recipient_key(self) -> RecipientKey:
+        """Raises :class:`InvalidConfig` when there is none."""
+        from fedgate_gateway.sealed.keys import RecipientKey
+
+        if self.recipient is None:
+            raise InvalidConfig(
+                "the profile names no recipient key",
+                why="sealed outputs open with that key only",
+                remedy="set `recipient` in the profile",
+            )
+        return RecipientKey.load(self.recipient)
+
+    def enclave_identity(self, name: str) -> bytes:
+        """The pinned key of an enclave; raises :class:`NotFound` rather than believe anybody."""
+        text = self.enclaves.get(name)
+        if text is None:
+            raise NotFound(
+                f"the profile does not know the enclave {name!r}",
+                why="without its identity key nobody can tell who sealed an output; "
+                f"known are: {', '.join(sorted(self.enclaves)) or 'none'}",
+                remedy="add its key, as the project file names it, to [enclaves] in the profile",
+            )
+        try:
+            return base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidConfig(
+                f"the key of enclave {name!r} in the profile is not base64", why=str(error)
+            ) from error
+
+
+def home() -> Path:
+    """``$FEDGATE_HOME``, or ``fedgate`` in the user's folder for configuration."""
+    named = os.environ.get("FEDGATE_HOME")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "fedgate"
+
+
+def profile_path(given: Path | None) -> Path:
+    return given if given is not None else home() / PROFILE_FILE
+
+
+def load_profile(given: Path | None) -> Profile:
+    """Raises :class:`InvalidConfig` when there is none, or when it is wrong."""
+    path = profile_path(given)
+    if not path.exists():
+        raise InvalidConfig(
+            f"there is no profile {path}",
+            why="it says how to reach the gateway, and as whom",
+            remedy="`fedgate dev` writes one: set FEDGATE_PROFILE to its profile.toml; "
+            "or make one with `fedgate profile init`",
+        )
+    return load_config(Profile, path)

@@ -1,0 +1,95 @@
+"""Running a program: what is set before anything is allocated, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Annotated, Literal
+
+import typer
+
+from fedgate_gateway.cli import allocator
+from fedgate_gateway.cli.logs import configure
+
+LogFormat = Literal["plain", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormatOption = Annotated[
+    LogFormat, typer.Option("--log-format", help="Lines for people, or JSON lines.")
+]
+LogLevelOption = Annotated[LogLevel, typer.Option("--log-level")]
+EofOption = Annotated[
+    bool,
+    typer.Option(
+        "--stop-on-eof",
+        hidden=True,
+        help="Also stop when standard input ends: whoever started this is gone then.",
+    ),
+]
+#: Threads that only wait must not keep the loop waiting for 5 ms each time (the default).
+_SWITCH_SECONDS = 5e-4
+#: A program that has not stopped by then is left as it is; its children die with it.
+_STOP_SECONDS = 20.0
+log = logging.getLogger("fedgate")
+
+
+def prepare(log_format: LogFormat, log_level: LogLevel) -> None:
+    """First of all: allocator, thread switching, logging."""
+    allocator.tune()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    configure(log_format, log_level)
+
+
+def run_until_stopped(
+    program: Callable[[], Awaitable[None]], *, name: str, stop_on_eof: bool = False
+) -> None:
+    """Run until the program ends by itself, or SIGTERM or SIGINT; a second signal ends at once.
+
+    Raises what the program raises; a stop by a signal is no error.
+    """
+    asyncio.run(_run(program, name, stop_on_eof=stop_on_eof))
+
+
+async def _run(program: Callable[[], Awaitable[None]], name: str, *, stop_on_eof: bool) -> None:
+    loop = asyncio.get_running_loop()
+    running = asyncio.ensure_future(program())
+    asked: list[str] = []
+
+    def stop(why: str) -> None:
+        if asked:
+            log.warning("%s: stopping at once (%s)", name, why)
+            os._exit(128 + signal.SIGTERM)
+        asked.append(why)
+        log.info("%s: stopping (%s)", name, why)
+        running.cancel()
+        loop.call_later(_STOP_SECONDS, stop, f"still not stopped after {_STOP_SECONDS:g} s")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number.name)
+    if stop_on_eof:
+        _on_eof(loop, lambda: stop("whoever started this is gone"))
+    log.info("%s: started, process %d", name, os.getpid())
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+    log.info("%s: stopped", name)
+
+
+def _on_eof(loop: asyncio.AbstractEventLoop, then: Callable[[], None]) -> None:
+    """Standard input is the reading end of a pipe that a parent holds and never writes to."""
+    source = sys.stdin.fileno()
+    os.set_blocking(source, False)
+
+    def readable() -> None:
+        with suppress(BlockingIOError):
+            if not os.read(source, 1024):
+                loop.remove_reader(source)
+                then()
+
+    loop.add_reader(source, readable)

@@ -1,0 +1,150 @@
+"""Fetching what a job released, and opening what is sealed to us.
+
+The gateway is believed in nothing: names are checked before they become paths, sizes and digests
+are compared, and a sealed output must be signed by the enclave that the profile pins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fedgate.bundle import MIB, Bundle, BundleLimits
+from fedgate.errors import Conflict, InvalidMessage, SealBroken
+from fedgate_gateway.cli.client import Client
+from fedgate_gateway.cli.submissions import Submissions
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_LIMITS = BundleLimits(
+    archive_bytes=1024 * MIB, unpacked_bytes=4096 * MIB, file_bytes=2048 * MIB, files=100_000
+)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An output on this machine; ``path`` is a file, or the folder of unpacked artifacts."""
+
+    name: str
+    kind: str
+    path: str
+    bytes: int
+    sealed: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def fetch_all(
+    client: Client, job_id: str, into: Path, *, submissions: Submissions, force: bool = False
+) -> list[Fetched]:
+    """Everything that a job released, opened, in the folder ``into``.
+
+    Raises :class:`Conflict` when ``into`` holds files already (unless ``force``),
+    :class:`SealBroken` for an output that is not what the pinned enclave sealed for this job, and
+    :class:`InvalidBundle` for artifacts that would leave their folder.
+    """
+    if not force and into.exists() and any(into.iterdir()):
+        raise Conflict(
+            f"{into} is not empty",
+            why="outputs of different jobs must not mix",
+            remedy="name another folder with --output, or pass --force",
+        )
+    job = client.job(job_id)["job"]
+    submissions.check(job_id, job["bundle"])
+    into.mkdir(parents=True, exist_ok=True)
+    return [_fetch(client, job, output, into) for output in client.outputs(job_id)]
+
+
+def read_log(client: Client, job_id: str, *, submissions: Submissions) -> str:
+    """The log that the job released, opened if it is sealed; empty when it released none."""
+    job = client.job(job_id)["job"]
+    submissions.check(job_id, job["bundle"])
+    logs = [output for output in client.outputs(job_id) if output["kind"] == "log"]
+    if not logs:
+        return ""
+    return b"".join(_pieces(client, job, logs[-1])).decode("utf-8", "replace")
+
+
+def _fetch(client: Client, job: dict[str, Any], output: dict[str, Any], into: Path) -> Fetched:
+    name, kind = str(output["name"]), str(output["kind"])
+    if not _NAME.fullmatch(name):
+        raise InvalidMessage("the gateway names an output that cannot be a file", why=f"{name!r}")
+    target = into / name
+    size = _write(target, _pieces(client, job, output))
+    if kind == "artifacts":
+        target = _unpack(target, into / "artifacts")
+    return Fetched(name, kind, str(target), size, bool(output["sealed"]))
+
+
+def _pieces(client: Client, job: dict[str, Any], output: dict[str, Any]) -> Iterator[bytes]:
+    stored = _checked(client.download(job["id"], output["name"]), output)
+    if not output["sealed"]:
+        return stored
+    from fedgate_gateway.sealed.box import BoxContext, open_stream
+
+    return open_stream(
+        stored,
+        client.profile.recipient_key(),
+        BoxContext(job["id"], output["name"], job["bundle"]),
+        signer_public=client.profile.enclave_identity(job["enclave"]),
+    )
+
+
+def _checked(pieces: Iterable[bytes], output: dict[str, Any]) -> Iterator[bytes]:
+    """The pieces, as long as they are what the gateway announced."""
+    left, digest = int(output["size"]), hashlib.sha256()
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            break
+        digest.update(piece)
+        yield piece
+    if left or "sha256:" + digest.hexdigest() != output["digest"]:
+        raise SealBroken(
+            f"the output {output['name']!r} arrived damaged",
+            why="its size or digest is not the one that was announced",
+            remedy="try again",
+        )
+
+
+def _write(target: Path, pieces: Iterable[bytes]) -> int:
+    """Write whole or not at all: what stands under the name was checked to its end."""
+    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    size = 0
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+                size += len(piece)
+        Path(draft).replace(target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(draft).unlink()
+    return size
+
+
+def _unpack(archive: Path, folder: Path) -> Path:
+    """Artifacts come from the workload: read as strictly as a bundle, then laid out."""
+    tree = Bundle.read(archive.read_bytes(), _LIMITS).tree
+    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".artifacts."))
+    try:
+        for name, content in tree.items():
+            path = draft.joinpath(*name.split("/"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        draft.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    archive.unlink()
+    return folder

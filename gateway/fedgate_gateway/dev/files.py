@@ -1,0 +1,176 @@
+"""Writing the configuration of a development federation: ordinary files, with a word on each.
+
+A file that exists is never touched, so whatever was edited stays.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fedgate_gateway.cli.new_profile import write_profile
+from fedgate_gateway.dev import policies
+from fedgate_gateway.dev.datasets import DatasetTemplate
+from fedgate_gateway.dev.layout import ENCLAVE, PROJECT, Layout
+from fedgate_gateway.dev.ports import HOST, choose
+from fedgate_gateway.link.terms import fingerprint
+from fedgate_gateway.pki.enrol import load_or_create_identity
+from fedgate_gateway.pki.private_files import private_folder
+from fedgate_gateway.sealed.keys import RecipientKey
+
+_GATEWAY = """\
+# The gateway: API, scheduling, relay of sealed messages, audit log.
+#   fedgate gateway --config gateway.toml
+"""
+_ENCLAVE = """\
+# The enclave host, where aggregation runs. Its TEE is simulated: its evidence says so, and a site
+# believes it only because its own file names "simulated".
+#   fedgate enclave --config enclave.toml
+"""
+_SITE = """\
+# A site: one data owner's agent, datasets, policy and limits.
+#   fedgate site run --config {name}.toml
+"""
+_PROJECT = """\
+# The project: whose keys are in it, which keys outputs may be sealed to, and what leaves the
+# enclave. Enclaves and sites each hold a copy; here they share this one.
+"""
+
+
+class Writer:
+    """Writes what is missing; ``sites`` are the names of all of them."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        sites: Sequence[str],
+        *,
+        datasets: Sequence[DatasetTemplate],
+        adapters: Sequence[str],
+        runtime: Mapping[str, Any],
+    ) -> None:
+        self._layout = layout
+        self._sites = sites
+        self._datasets = datasets
+        self._adapters = list(adapters)
+        self._runtime = dict(runtime)
+
+    def gateway(self) -> None:
+        layout = self._layout
+        _write(layout.policy("gateway"), lambda: policies.gateway_policy(self._adapters))
+        if layout.gateway.exists():
+            return
+        api, link = choose(2)
+        config = {
+            "data": "state/gateway",
+            "adapters": self._adapters,
+            "api": {"host": HOST, "port": api},
+            "link": {"host": HOST, "port": link},
+            "projects": {PROJECT: {"sites": list(self._sites), "policy": "policies/gateway.cedar"}},
+        }
+        _write_toml(layout.gateway, _GATEWAY, config)
+
+    def project(self, recipient: RecipientKey) -> None:
+        """Needs no enrolment: identity keys are made before it, and outlive it."""
+        layout = self._layout
+        if layout.project.exists():
+            return
+        config = {
+            "name": PROJECT,
+            "recipients": [fingerprint(recipient.public_raw)],
+            "release": {
+                "model": "sealed",
+                "artifacts": "sealed",
+                "logs": "sealed",
+                "metrics": "clear",
+                "minimum_cohort": 2,
+            },
+            "members": {name: {"identity": self._identity(name)} for name in self._sites},
+            "enclaves": {ENCLAVE: {"identity": self._identity(ENCLAVE)}},
+        }
+        _write_toml(layout.project, _PROJECT, config)
+
+    def enclave(self, *, api: str, link: str) -> None:
+        config = {
+            "name": ENCLAVE,
+            "data": f"state/{ENCLAVE}",
+            "gateway": link,
+            "api": api,
+            "attester": "simulated",
+            "adapters": self._adapters,
+            "projects": [f"projects/{PROJECT}.toml"],
+            "runtime": self._runtime,
+        }
+        _write_toml(self._layout.enclave, _ENCLAVE, config)
+
+    def site(self, name: str, *, api: str, link: str) -> None:
+        layout = self._layout
+        names = [dataset.name for dataset in self._datasets]
+        _write(layout.policy(name), lambda: policies.site_policy(self._adapters, names))
+        config = {
+            "name": name,
+            "data": f"state/{name}",
+            "gateway": link,
+            "api": api,
+            "adapters": self._adapters,
+            "evidence": ["simulated"],
+            "policy": f"policies/{name}.cedar",
+            "projects": [f"projects/{PROJECT}.toml"],
+            "runtime": self._runtime,
+            "datasets": {dataset.name: dataset.for_site(name) for dataset in self._datasets},
+        }
+        _write_toml(layout.site(name), _SITE.format(name=name), config)
+
+    def profile(self, *, api: str, audit_key: str) -> None:
+        """The last file: with it the federation is complete."""
+        write_profile(
+            self._layout.profile,
+            api=api,
+            project=PROJECT,
+            audit_key=audit_key,
+            enclaves={ENCLAVE: self._identity(ENCLAVE)},
+            adapters=tuple(self._adapters),
+        )
+
+    def admin_profile(self, *, api: str) -> None:
+        private_folder(self._layout.admin_profile.parent)
+        write_profile(
+            self._layout.admin_profile,
+            api=api,
+            project=PROJECT,
+            audit_key="",
+            enclaves={},
+            ca="../state/gateway/pki/ca.pem",
+            token="../state/gateway/admin-token",  # noqa: S106 - a file's name
+            recipient="../recipient.key",
+            adapters=tuple(self._adapters),
+        )
+
+    def _identity(self, name: str) -> str:
+        key = load_or_create_identity(self._layout.state(name))
+        return base64.b64encode(key.public_key().public_bytes_raw()).decode()
+
+
+def recipient_key(layout: Layout) -> RecipientKey:
+    """The developer's key; outputs are sealed to it."""
+    path = layout.root / "recipient.key"
+    if not path.exists():
+        RecipientKey.generate().save(path)
+    return RecipientKey.load(path)
+
+
+def _write_toml(path: Path, comment: str, config: Mapping[str, Any]) -> None:
+    _write(path, lambda: comment + "\n" + tomli_w.dumps(config))
+
+
+def _write(path: Path, make: Any) -> None:
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(make(), "utf-8")
+    draft.replace(path)

@@ -1,0 +1,55 @@
+"""`fedgate dev` in the foreground: say where everything is, stay until Ctrl-C, leave nothing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+from fedgate_gateway.dev.federation import Federation
+
+_LOOK_EVERY = 0.5
+
+
+def run(federation: Federation) -> None:
+    """Raises :class:`Unavailable` with the last log lines of a program that ended by itself."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    new = not federation.prepared
+    print(f"{'making' if new else 'starting'} a federation in {federation.dir} …", flush=True)
+    try:
+        with federation:
+            print(_told(federation), flush=True)
+            while not stop.wait(_LOOK_EVERY):
+                for program in federation.programs.values():
+                    program.require_alive()
+            print("stopping …", flush=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _told(federation: Federation) -> str:
+    layout = federation.layout
+    names = "".join(
+        f"  {name:<10} process {program.pid:<8} log {program.log}\n"
+        for name, program in federation.programs.items()
+    )
+    return (
+        f"\n{names}\n"
+        f"  configuration  {layout.root}/*.toml, projects/, policies/\n"
+        f"  datasets       {layout.data}\n"
+        f"  administrator  --profile {layout.admin_profile}\n"
+        "\nIn another terminal:\n"
+        f"  export FEDGATE_PROFILE={layout.profile}\n"
+        "  fedgate site list\n"
+        "  fedgate job submit examples/flower-breast-cancer --datasets breast-cancer --wait\n"
+        "  fedgate job submit examples/flare-digits/job --datasets digits --wait\n"
+        "\nCtrl-C stops everything."
+    )
