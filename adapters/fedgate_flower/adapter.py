@@ -19,6 +19,7 @@ from fedgate_flower import fab
 from fedgate_flower.capabilities import CAPABILITIES
 from fedgate_flower.project import PYPROJECT, has_flower_table, read_project
 from fedgate_flower.version import flwr_requirement
+from fedgate_flower.waiting import SETTINGS
 
 #: What Flower itself puts into a FAB, and people can read.
 _READABLE = (".py", ".toml", ".md", ".yaml", ".yml", ".json", ".jsonl")
@@ -42,7 +43,7 @@ class FlowerAdapter(Adapter):
             version=project.version,
             framework_version=flwr_requirement(project.dependencies),
             entry_points={"coordinator": project.serverapp, "worker": project.clientapp},
-            config=project.config,
+            config={**SETTINGS, **project.config},
             dependencies=project.dependencies,
             notes=_notes(tree, listed=listed),
         )

@@ -35,7 +35,7 @@ def run_server_app(workload: Workload, federation: Federation) -> None:
     :class:`~fedgate.errors.DeadlineExceeded` when it waits for nodes that do not come.
     """
     loaded = load_project(workload)
-    seconds = node_wait_seconds(workload.config)
+    seconds = node_wait_seconds({**loaded.project.config, **workload.config})
     set_identity(loaded.run_id, SUPERLINK_NODE_ID)
     ledger, outcome, ending = Ledger(), Outcome(federation), _Ending()
     watch_strategies(outcome)

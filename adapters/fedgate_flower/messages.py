@@ -25,6 +25,7 @@ from fedgate_flower.records import Lifter, restore
 _VERSION = 1
 _MOST_REASON = 4000
 _MOST_METRICS = 1000
+_LONGEST_NAME = 200
 _MAX_ROUND = 1 << 31
 
 _KINDS: Mapping[str, TaskKind] = {
@@ -215,7 +216,8 @@ def readable_metrics(content: RecordDict) -> tuple[dict[str, float], int | None]
             if key in _EXAMPLES and type(value) is int and value >= 0:
                 examples = value
             elif (number := finite(value)) is not None and len(metrics) < _MOST_METRICS:
-                metrics[key if key not in metrics else f"{record_name}.{key}"] = number
+                name = key if key not in metrics else f"{record_name}.{key}"
+                metrics[name[:_LONGEST_NAME]] = number
     return metrics, examples
 
 

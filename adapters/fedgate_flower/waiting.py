@@ -12,14 +12,15 @@ from fedgate.task import Scalar
 #: Settings of a job that are ours and not the app's start with this.
 PREFIX = "fedgate."
 NODE_WAIT = f"{PREFIX}node-wait-seconds"
-_DEFAULT_SECONDS = 120.0
+#: What a submitter may set besides the app's own settings, with its default.
+SETTINGS: Mapping[str, Scalar] = {NODE_WAIT: 120.0}
 #: Polls further apart than this belong to a program that does something else in between.
 _GAP_SECONDS = 10.0
 
 
 def node_wait_seconds(config: Mapping[str, Scalar]) -> float:
     """How long an app may wait for more nodes, from the job's configuration."""
-    value = config.get(NODE_WAIT, _DEFAULT_SECONDS)
+    value = {**SETTINGS, **config}[NODE_WAIT]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
         raise InvalidConfig(f"{NODE_WAIT} must be a number of seconds", why=f"got {value!r}")
     return float(value)

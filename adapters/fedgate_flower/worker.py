@@ -48,7 +48,7 @@ class FlowerWorker:
             self._app = load_object(loaded.project.clientapp, workload, LoadClientAppError)
             if not isinstance(self._app, ClientApp):
                 raise LoadClientAppError(f"{loaded.project.clientapp!r} is not a ClientApp")
-        except Exception as error:  # reported with every task, as Flower does
+        except (Exception, SystemExit) as error:  # reported with every task, as Flower does
             traceback.print_exc()
             self._failure = error
 
@@ -66,7 +66,7 @@ class FlowerWorker:
             if not isinstance(reply, Message):
                 raise TypeError(f"the ClientApp returned a {type(reply).__name__}, not a Message")
             result = to_result(reply, task)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             traceback.print_exc()
             result = _raised(task, error)
         finally:
@@ -80,7 +80,7 @@ class FlowerWorker:
         """Nothing is held that the end of the process does not release."""
 
 
-def _raised(task: Task, error: Exception) -> Result:
+def _raised(task: Task, error: BaseException) -> Result:
     return error_result(
         task,
         ErrorCode.CLIENT_APP_RAISED_EXCEPTION,

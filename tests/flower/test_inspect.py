@@ -78,7 +78,8 @@ def test_the_manifest_says_what_the_project_says() -> None:
     assert manifest.entry_points == {
         "coordinator": "probe.server:app", "worker": "probe.client:wrapped.app",
     }  # fmt: skip
-    assert manifest.config == {"rounds": 3, "train.lr": 0.5, "train.fast": True, "name": "x"}
+    own = {"rounds": 3, "train.lr": 0.5, "train.fast": True, "name": "x"}
+    assert manifest.config == {**own, "fedgate.node-wait-seconds": 120.0}
     assert manifest.dependencies == ("flwr[simulation]>=1.26.0", "numpy")
 
 
