@@ -120,8 +120,8 @@ class SiteContext:
     datasets: Mapping[str, Path] = field(default_factory=dict)
     #: What the site's configuration hands to the workload (Flower node_config and the like).
     settings: Mapping[str, Scalar] = field(default_factory=dict)
-    post: Callable[[Frame], None] = lambda frame: None
-    on_frame: Callable[[Callable[[Frame], None]], None] = lambda callback: None
+    post: Callable[[Frame], None] = lambda _frame: None
+    on_frame: Callable[[Callable[[Frame], None]], None] = lambda _callback: None
 
 
 class Adapter(ABC):

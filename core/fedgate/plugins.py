@@ -53,7 +53,7 @@ def load(group: str, name: str, *, allowed: Collection[str] | None = None) -> An
     return driver() if isinstance(driver, type) else driver
 
 
-def _reraise(manager: Any, entry: Any, error: BaseException) -> None:
+def _reraise(_manager: Any, entry: Any, error: BaseException) -> None:
     raise PluginUnavailable(f"the plugin {entry.name!r} does not load", why=repr(error)) from error
 
 

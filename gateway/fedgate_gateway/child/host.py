@@ -120,7 +120,7 @@ class Child:
         on_message: Callable[[Incoming], None],
         on_end: Callable[[FedgateError | None], None],
         log: Path,
-        on_log: Callable[[bytes], None] = lambda lines: None,
+        on_log: Callable[[bytes], None] = lambda _lines: None,
     ) -> None:
         self.spec = spec
         self.pool = Pool("fedgate-parent")

@@ -99,7 +99,7 @@ class _Run:
         self.frames: set[str] = set()
         self.result = LocalRun(artifacts=work / "coordinator")
 
-    async def go(self, timeout: float) -> LocalRun:
+    async def go(self, seconds: float) -> LocalRun:
         root = self.work / "bundle"
         self.bundle.tree.write_to(root)
         sandbox = open_sandbox(self.runtime.sandbox)
@@ -137,10 +137,10 @@ class _Run:
             on_end=over.set_result, log=log,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 self.result.error = await over
         except TimeoutError:
-            self.result.error = DeadlineExceeded("the local run did not end", why=f"{timeout} s")
+            self.result.error = DeadlineExceeded("the local run did not end", why=f"{seconds} s")
         self.conductor.close()
         await asyncio.gather(
             *(c.stop() for c in (*self.workers.values(), coordinator) if not c.ended)

@@ -6,6 +6,7 @@ reader has let go (measured: 60-85 ms for 100 MB into a fresh memfd, 9 ms into a
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -93,10 +94,8 @@ class Pool:
 
 def _close(buffer: Buffer) -> None:
     os.close(buffer.fd)
-    try:
+    with contextlib.suppress(BufferError):  # a view is still alive; the mapping goes with it
         buffer.mapping.close()
-    except BufferError:  # a view is still alive; the mapping goes with it
-        pass
 
 
 class _Mapping(mmap.mmap):

@@ -67,6 +67,7 @@ class PartTable:
         self.settle(part)
 
     def settle(self, part: Part) -> None:
-        if part.dropped and part.holds == 0 and self._parts.pop(part.number, None) is not None:
-            if part.shared:
-                self._free(part.number)
+        if not part.dropped or part.holds:
+            return
+        if self._parts.pop(part.number, None) is not None and part.shared:
+            self._free(part.number)

@@ -10,10 +10,12 @@ from typing import TypeVar
 
 from fedgate.adapter import Adapter, SiteContext, Workload
 from fedgate.errors import FedgateError, WorkloadFailed
+from fedgate.model import Model
 from fedgate.task import Failure, Frame, Result, Task, TaskError
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.federation import ChildFederation
 from fedgate_gateway.child.port import Port
+from fedgate_gateway.child.wire import Message
 
 T = TypeVar("T")
 
@@ -25,20 +27,13 @@ def run_coordinator(port: Port, adapter: Adapter, workload: Workload) -> None:
 
     def read() -> None:
         while (received := port.receive()) is not None:
-            message, note, model = received
-            match message.type:
-                case "result":
-                    federation.deliver(notes.read_result(note, model))
-                case "frame":
-                    federation.deliver_frame(message.header["site"], notes.read_frame(note))
-                case "online":
-                    federation.set_online(message.header["site"], message.header["online"])
-                case "go":
-                    go.set()
-                case "stop":
+            if received[0].type in ("go", "stop"):
+                if received[0].type == "stop":
                     federation.cancel()
-                    go.set()
-            del message, note, model, received
+                go.set()
+            else:
+                _deliver(federation, *received)
+            del received  # a model must not outlive its use here
         federation.cancel()
         go.set()
 
@@ -55,6 +50,18 @@ def run_coordinator(port: Port, adapter: Adapter, workload: Workload) -> None:
         port.send("failed", error=_short(error))
     else:
         port.send("done")
+
+
+def _deliver(
+    federation: ChildFederation, message: Message, note: bytes, model: Model | None
+) -> None:
+    match message.type:
+        case "result":
+            federation.deliver(notes.read_result(note, model))
+        case "frame":
+            federation.deliver_frame(message.header["site"], notes.read_frame(note))
+        case "online":
+            federation.set_online(message.header["site"], message.header["online"])
 
 
 def _refuse_total_failure(federation: ChildFederation) -> None:

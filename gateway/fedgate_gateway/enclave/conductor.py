@@ -60,7 +60,7 @@ class Conductor:
         *,
         task_seconds: float,
         on_round: Callable[[Round], None],
-        on_publish: Callable[[Published], None] = lambda published: None,
+        on_publish: Callable[[Published], None] = lambda _published: None,
     ) -> None:
         self.online = dict.fromkeys(sites, True)
         self.published: Published | None = None

@@ -1,4 +1,4 @@
-"""The enclave host: takes jobs that the gateway assigns, and runs each in an :class:`EnclaveJob`."""
+"""The enclave host: takes the jobs that the gateway assigns; each is an :class:`EnclaveJob`."""
 
 from __future__ import annotations
 

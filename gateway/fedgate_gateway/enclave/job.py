@@ -12,12 +12,13 @@ from typing import Any
 
 from fedgate import plugins
 from fedgate.bundle import Bundle
-from fedgate.errors import Denied, DeadlineExceeded, FedgateError, InvalidBundle, Unavailable
+from fedgate.errors import DeadlineExceeded, Denied, FedgateError, InvalidBundle, Unavailable
 from fedgate.manifest import Manifest
 from fedgate.task import Failure, Frame, Task
 from fedgate_gateway.attestation import Attester
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Child, ChildSpec, Incoming
+from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.child.parts import Part
 from fedgate_gateway.config import EnclaveConfig, ProjectConfig
 from fedgate_gateway.enclave.conductor import Conductor, Published
@@ -352,7 +353,7 @@ class EnclaveJob:
             old.close()
         self._receivers[site] = Receiver(
             self.spec.job, self._link, keys,
-            pool=lambda: self._pool(), limit=_RESULT_BYTES,
+            pool=self._pool, limit=_RESULT_BYTES,
             on_packet=lambda received: self._result(site, received),
             on_broken=session.channel.fail,
         )  # fmt: skip
@@ -395,11 +396,11 @@ class EnclaveJob:
             self._lose(site, str(fields.get("reason", "it left")))
 
     def _result(self, site: str, received: Received) -> None:
-        if not self._conductor.deliver(site, received.note, received.model, received.size):
-            if received.model is not None and not isinstance(received.model, bytes):
-                self._pool().give_back(received.model.number)
+        taken = self._conductor.deliver(site, received.note, received.model, received.size)
+        if not taken and isinstance(received.model, Buffer):
+            self._pool().give_back(received.model.number)
 
-    def _pool(self) -> Any:
+    def _pool(self) -> Pool:
         child = self._conductor.child
         if child is None or child.ended:
             raise Unavailable("the coordinator has ended")

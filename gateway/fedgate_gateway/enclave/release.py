@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import zipfile
@@ -54,17 +55,16 @@ class ReleaseGate:
         """Files that the coordinator wrote into its working directory, as one ZIP."""
         if self.rules.artifacts == "never":
             return 0
-        archive = pack_artifacts(root, self.rules.artifact_bytes)
+        archive = await asyncio.to_thread(pack_artifacts, root, self.rules.artifact_bytes)
         if archive is None:
             return 0
         await self._put("artifacts.zip", "artifacts", [archive], len(archive), self.rules.artifacts)
         return len(archive)
 
     async def log(self, path: Path) -> int:
-        if self.rules.logs == "never" or not path.exists():
+        if self.rules.logs == "never":
             return 0
-        with path.open("rb") as file:
-            text = file.read(self.rules.log_bytes)
+        text = await asyncio.to_thread(_start_of, path, self.rules.log_bytes)
         if text:
             await self._put("coordinator.log", "log", [text], len(text), self.rules.logs)
         return len(text)
@@ -81,6 +81,13 @@ class ReleaseGate:
             stream = (bytes(p) for p in pieces)
         header = pb.OutputHeader(job=self.job, name=name, kind=kind, size=size, sealed=sealed)
         await upload_output(self.link, header, _aiter(stream))
+
+
+def _start_of(path: Path, limit: int) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        return file.read(limit)
 
 
 async def _aiter(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -27,7 +27,7 @@ _ACK_EVERY = 32
 
 
 class Channel:
-    """Seals what goes out, opens what comes in. Any failure ends it, once, through ``on_broken``."""
+    """Seals what goes out, opens what comes in. Any failure ends it, by ``on_broken``."""
 
     def __init__(
         self,

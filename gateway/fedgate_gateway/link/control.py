@@ -14,7 +14,7 @@ from fedgate.errors import InvalidMessage
 _KNOWN = frozenset({"welcome", "ready", "left", "over"})
 
 
-def write_control(what: str, **fields: str | int | float | bool) -> bytes:
+def write_control(what: str, **fields: str | float | bool) -> bytes:
     packed: bytes = msgpack.packb([what, fields])
     return packed
 

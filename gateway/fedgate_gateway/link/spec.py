@@ -1,4 +1,4 @@
-"""A job as the gateway describes it to peers; parsed strictly, and believed only as far as checked."""
+"""A job as the gateway describes it: parsed strictly, and believed only as far as checked."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The gateway's side of the link: it connects peers, relays what they seal, and reads none of it."""
+"""The gateway's side of the link: it connects peers and relays what they seal, unread."""

@@ -90,8 +90,7 @@ class CargoSpool:
     def _file(self) -> int:
         if self._idle:
             return self._idle.pop()[0]
-        fd = os.open(self._folder, os.O_RDWR | os.O_TMPFILE, 0o600)
-        return fd
+        return os.open(self._folder, os.O_RDWR | os.O_TMPFILE, 0o600)
 
     def append(self, cargo: Cargo, frame: bytes, payload: int) -> None:
         """One frame that carries ``payload`` bytes of ciphertext."""

@@ -78,22 +78,17 @@ class SiteAgent:
         job = self._jobs.get(getattr(message, kind).job)
         if job is None:
             return
-        channel = job.session.channel
-        if kind == "handshake":
-            job.session.answered(message.handshake)
-        elif kind == "session_closed":
-            if channel is None:
-                job.session.refused(message.session_closed.reason)
-            elif message.session_closed.session == channel.keys.session:
-                job.stop(message.session_closed.reason[:1000])
-        elif kind == "peer":
-            if message.peer.online:
+        match kind:
+            case "handshake":
+                job.session.answered(message.handshake)
+            case "session_closed":
+                job.closed_by_enclave(message.session_closed)
+            case "peer" if message.peer.online:
                 job.session.reconnect()
-        elif channel is not None:
-            if kind == "letter" and message.letter.session == channel.keys.session:
-                channel.receive(message.letter)
-            elif kind == "resumed" and message.resumed.session == channel.keys.session:
-                channel.resumed(message.resumed)
+            case "letter":
+                job.session.receive(message.letter)
+            case "resumed":
+                job.session.resumed(message.resumed)
 
     # -- offers --------------------------------------------------------------------------------
 

@@ -168,6 +168,13 @@ class SiteJob:
         self._end(reason)
         self.session.refused(reason)
 
+    def closed_by_enclave(self, message: pb.SessionClosed) -> None:
+        channel = self.session.channel
+        if channel is None:
+            self.session.refused(message.reason)
+        elif message.session == channel.keys.session:
+            self.stop(message.reason[:1000])
+
     async def _close(self) -> None:
         if self._child is not None and not self._child.ended:
             await self._child.stop()

@@ -105,6 +105,14 @@ class SiteSession:
         if waiting is not None and not waiting.done():
             waiting.set_exception(EvidenceRejected("the enclave refused us", why=reason[:1000]))
 
+    def receive(self, letter: pb.Letter) -> None:
+        if self.channel is not None and letter.session == self.channel.keys.session:
+            self.channel.receive(letter)
+
+    def resumed(self, answer: pb.Resume) -> None:
+        if self.channel is not None and answer.session == self.channel.keys.session:
+            self.channel.resumed(answer)
+
     def reconnect(self) -> None:
         """Our link, or the enclave's, is new: continue the session where it was."""
         if self.channel is not None and self.channel.broken is None:

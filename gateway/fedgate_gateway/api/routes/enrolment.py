@@ -12,9 +12,9 @@ from fedgate_gateway.api.access import Admin, Gateway
 from fedgate_gateway.api.problems import responses
 from fedgate_gateway.api.routes import PREFIX
 from fedgate_gateway.config.programs import NAME
-from fedgate_gateway.pki import EnrolmentRequest, PeerKind
+from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.pki.authority import MAX_CSR_BYTES
-from fedgate_gateway.pki.enrolment import DEFAULT_SECONDS, MAX_SECONDS
+from fedgate_gateway.pki.enrolment import DEFAULT_SECONDS, MAX_SECONDS, EnrolmentRequest
 
 router = APIRouter(prefix=PREFIX, tags=["enrolment"])
 _PEM = "application/x-pem-file"

@@ -14,7 +14,8 @@ from fedgate_gateway.api.problems import responses
 from fedgate_gateway.api.routes import PREFIX
 from fedgate_gateway.config.programs import NAME
 from fedgate_gateway.control.state import GatewayState
-from fedgate_gateway.pki import Peer, PeerKind
+from fedgate_gateway.pki import PeerKind
+from fedgate_gateway.pki.peers import Peer
 
 router = APIRouter(prefix=PREFIX, tags=["peers"])
 
