@@ -1,0 +1,1 @@
+"""Flower apps through Fedgate; see :mod:`fedgate_flower.adapter`."""
