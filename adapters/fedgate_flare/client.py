@@ -27,7 +27,7 @@ _LOCAL = frozenset(
 )
 #: FLARE wants an address; nothing ever connects to it.
 _NOWHERE = {"target": "fedgate:0", "scheme": "grpc"}
-# ruff: noqa: ARG001, ARG005, PLR0917 - the signatures below are FLARE's
+# ruff: noqa: ARG001, ARG005 - the signatures below are FLARE's
 
 
 def make_wakeful(bell: Bell) -> HastyTime:

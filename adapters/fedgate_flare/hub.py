@@ -88,7 +88,8 @@ class Hub:
                 if handed[task_id] > _RESENDS:
                     self._liveness.stop(f"the workflow keeps rejecting the result of {site}")
                     return
-                properties = self._do(client, request, task_id)
+                again = handed[task_id] > 1
+                properties = self._do(client, request, task_id, again=again)
                 request = None
             except FedgateError as error:
                 self._liveness.stop(str(error))
@@ -111,8 +112,13 @@ class Hub:
             reply: Shareable = private.GetTaskCommand().process(request, context)
         return None if _command(reply) == private.SpecialTaskName.TRY_AGAIN else reply
 
-    def _do(self, client: Client, request: Shareable, task_id: str) -> dict[str, Any]:
-        """Have the site do a task, and hand over the answer; gives the site's properties."""
+    def _do(
+        self, client: Client, request: Shareable, task_id: str, *, again: bool
+    ) -> dict[str, Any]:
+        """Have the site do a task, and hand over the answer; gives the site's properties.
+
+        ``again``: the workflow could not digest the site's answer and asks once more.
+        """
         site = client.name
         name = messages.task_name_of(request)
         key = str(request.get_header(ReservedHeaderKey.MSG_ROOT_ID) or task_id)
@@ -122,10 +128,10 @@ class Hub:
         cookies = request.get_cookie_jar()
         workflow = str(request.get_cookie(ReservedHeaderKey.WORKFLOW))
         self._ledger.opened(key, name, kind, round_, broadcast=broadcast, workflow=workflow)
-        if site in self._liveness.lost:
+        if again or site in self._liveness.lost:
             if endless:
                 self._over.wait(_ASK_AGAIN)
-            self._ledger.failed(key, site, "the site is gone")
+            self._ledger.failed(key, site, "its answer is unusable" if again else "it is gone")
             answer = make_reply(ReturnCode.EXECUTION_EXCEPTION)
             self._submit(client, name, task_id, cookies, answer, {})
             return {}
@@ -183,14 +189,17 @@ class Hub:
         except FedgateError as problem:  # a damaged answer is that site's failure, not the job's
             self._ledger.failed(key, result.site, str(problem))
             return make_reply(ReturnCode.BAD_TASK_DATA), {}
+        code = answer.get_return_code()
         if error is not None:  # only its code counts
-            code = answer.get_return_code()
-            good = code in messages.ANSWERS or not isinstance(code, str)
-            return make_reply(ReturnCode.EXECUTION_EXCEPTION if good else code), properties
-        self._ledger.answered(key)
+            bad = ReturnCode.EXECUTION_EXCEPTION if code in messages.ANSWERS else code
+            return make_reply(bad), properties
+        if code in messages.ANSWERS:
+            self._ledger.answered(key)
+        else:
+            self._ledger.failed(key, result.site, code)
         return answer, properties
 
-    def _submit(  # noqa: PLR0917 - all of them make up one answer
+    def _submit(
         self, client: Client, name: str, task_id: str, cookies: Any, answer: Shareable,
         properties: dict[str, Any],
     ) -> None:  # fmt: skip

@@ -7,6 +7,7 @@ stop waiting for the lost site.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -36,13 +37,15 @@ class Liveness:
         self._roster = roster
         self._bell = bell
         self._fail = fail
+        self._lock = threading.Lock()
         self.lost: set[str] = set()
 
     def report(self, site: str) -> None:
         """A site is gone for good. Any thread, any number of times."""
-        if site in self.lost or site not in self._roster:
-            return
-        self.lost = self.lost | {site}
+        with self._lock:
+            if site in self.lost or site not in self._roster:
+                return
+            self.lost = self.lost | {site}  # a new set: others iterate over the old one
         if problem := self.problem():
             self._fail(problem)
         self.settle()

@@ -50,6 +50,8 @@ def expect_shareable(value: Any) -> Shareable:
     headers = value.get(ReservedHeaderKey.HEADERS, {})
     if not isinstance(headers, dict):
         raise InvalidMessage("a FLARE message's headers must be a dictionary")
+    if not isinstance(value.get_return_code(), str):
+        raise InvalidMessage("a FLARE message's return code must be a text")
     return value
 
 
@@ -71,7 +73,9 @@ def peer_properties(message: Shareable, allowed: frozenset[str] | None = None) -
     properties = message.get_peer_props() or {}
     if not isinstance(properties, dict) or any(not isinstance(k, str) for k in properties):
         raise InvalidMessage("a FLARE message's peer properties must be a dictionary")
-    return {k: v for k, v in properties.items() if allowed is None or k in allowed}
+    if allowed is None:
+        return properties
+    return {k: v for k, v in properties.items() if k in allowed and type(v) in (int, str, bool)}
 
 
 def peer_context(name: str, job_id: str, properties: Mapping[str, Any]) -> FLContext:

@@ -19,7 +19,7 @@ from fedgate_flare import wake
 from fedgate_flare.aux import AuxLink
 from fedgate_flare.workspace import Deployed
 
-# ruff: noqa: ARG005, PLR0917 - the signatures of overridden methods are FLARE's
+# ruff: noqa: ARG005 - the signatures of overridden methods are FLARE's
 _WORKFLOWS = "nvflare.app_common.workflows."
 _SLEEPERS = (
     "nvflare.apis.impl.wf_comm_server",

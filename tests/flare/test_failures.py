@@ -69,8 +69,25 @@ def test_a_job_that_cannot_be_built_fails_with_the_reason(run: Callable, broken_
 def test_a_site_cannot_answer_in_the_name_of_another(run: Callable):
     """Job code at site-1 forges identity, task and return address of everything it sends."""
     honest = run("liar", sites=2)
-    forged = run("liar", sites=2, env={"site-1": {"FORGE": "site-2"}})
+    forged = run("liar", sites=2, env={"site-1": {"FORGE": "name_of_another"}})
     assert honest.error is None
     assert forged.error is None
     assert forged.model.to_bytes() == honest.model.to_bytes()
     assert (forged.artifacts / "contributors.txt").read_text() == "site-1 site-2 site-1 site-2"
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "code_that_is_none",
+        "properties_that_are_none",
+        "weights_that_are_none",
+        "headers_that_are_none",
+    ],
+)
+def test_garbage_from_one_site_hurts_that_site_alone(run: Callable, garbage: str):
+    done = run("liar", sites=3, env={"site-1": {"FORGE": garbage}})
+    without = run("liar", sites=3, env={"site-1": FAILS})
+    assert done.error is None
+    assert without.error is None
+    assert done.model.to_bytes() == without.model.to_bytes()
