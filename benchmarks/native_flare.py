@@ -42,11 +42,11 @@ builders:
 """
 
 
-def role(process: psutil.Process) -> str | None:
+def role(_root: str, process: psutil.Process) -> str:
     try:
         command = " ".join(process.cmdline())
     except psutil.Error:
-        return None
+        return "other"
     for needle, name in (
         ("runner_process", "coordinator"),
         ("server_train", "server"),
@@ -97,20 +97,16 @@ def run(work: Work, folder: Path) -> Run:
     (port,) = free_ports(1)
     kits = provision(folder, port)
     with ExitStack() as stack:
-        pids = [
-            stack.enter_context(
+        pids = {
+            "server": stack.enter_context(
                 participant(kits / "server", "server.server_train", "fed_server.json")
             )
-        ]
+        }
         wait_for("FLARE's server", lambda: listening(port), 60)
         for index in range(1, SITES + 1):
             name = f"site-{index}"
-            pids.append(
-                stack.enter_context(
-                    participant(
-                        kits / name, "client.client_train", "fed_client.json", f"uid={name}"
-                    )
-                )
+            pids[name] = stack.enter_context(
+                participant(kits / name, "client.client_train", "fed_client.json", f"uid={name}")
             )
         with contextlib.redirect_stdout(io.StringIO()):
             session = new_secure_session(ADMIN, str(kits / ADMIN), timeout=60)
@@ -134,8 +130,7 @@ def run(work: Work, folder: Path) -> Run:
                 result = Path(session.download_job_result(job_id))
                 (report,) = [*result.rglob("rounds.json")] or [report]
     found = Run.read(report, wall)
-    found.memory = {**usage.rss, "total": usage.total}
-    found.cpu = dict(usage.cpu)
+    found.observe(usage)
     return found
 
 

@@ -19,11 +19,11 @@ SECONDS = 240
 _BIN = Path(sys.executable).parent
 
 
-def role(process: psutil.Process) -> str | None:
+def role(_root: str, process: psutil.Process) -> str:
     try:
         command = " ".join(process.cmdline())
     except psutil.Error:
-        return None
+        return "other"
     for needle, name in (
         ("flwr-serverapp", "coordinator"),
         ("flwr-clientapp", "worker"),
@@ -62,7 +62,7 @@ def run(work: Work, folder: Path) -> Run:
                 cwd=server, log=folder / "superlink.log", env=env,
             )
         )  # fmt: skip
-        pids = [link.pid]
+        pids = {"server": link.pid}
         wait_for("flower-superlink", lambda: listening(port), 60)
         for index, own in enumerate(nodes):
             node = stack.enter_context(
@@ -77,7 +77,7 @@ def run(work: Work, folder: Path) -> Run:
                     env=env,
                 )
             )  # fmt: skip
-            pids.append(node.pid)
+            pids[f"site-{index + 1}"] = node.pid
         report = server / "rounds.json"
         with Watch(pids, role) as usage:
             began = time.monotonic()
@@ -95,8 +95,7 @@ def run(work: Work, folder: Path) -> Run:
                 raise TooSlow(f"{error}\n{tail(folder / 'superlink.log')}") from None
             wall = time.monotonic() - began
     found = Run.read(report, wall)
-    found.memory = {**usage.rss, "total": usage.total}
-    found.cpu = dict(usage.cpu)
+    found.observe(usage)
     return found
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import psutil
 
-#: A process -> its role, or None if it is not of interest.
-Role = Callable[[psutil.Process], str | None]
+#: (name of its root, the process) -> its role.
+Role = Callable[[str, psutil.Process], str]
 
 
 @dataclass
@@ -24,28 +25,35 @@ class Usage:
     rss: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     #: Role -> the same in PSS, where the system tells.
     pss: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    #: Role -> CPU seconds (user and system) of all its processes, while watched.
-    cpu: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    #: (Unix time, role -> CPU seconds of all its processes so far), in the order of time.
+    cpu: list[tuple[float, dict[str, float]]] = field(default_factory=list)
     #: The largest sum of RSS over all processes.
     total: int = 0
+
+    def cpu_between(self, begin: float, end: float) -> dict[str, float]:
+        """CPU seconds of each role between two Unix times, as close as samples come."""
+        if not self.cpu:
+            return {}
+        first = min(self.cpu, key=lambda sample: abs(sample[0] - begin))[1]
+        last = min(self.cpu, key=lambda sample: abs(sample[0] - end))[1]
+        return {role: spent - first.get(role, 0.0) for role, spent in last.items()}
 
 
 class Watch:
     """Samples the processes below ``roots`` every ``every`` seconds until it is left."""
 
     def __init__(
-        self, roots: Iterable[int], role: Role, *, every: float = 0.05, pss: bool = True
+        self, roots: Mapping[str, int], role: Role, *, every: float = 0.05, pss: bool = True
     ) -> None:
         self.usage = Usage()
-        self._roots = list(roots)
+        self._roots = dict(roots)
         self._role = role
         self._every = every
         self._pss = pss
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._known: dict[int, tuple[psutil.Process, str]] = {}
-        self._first: dict[int, float] = {}
-        self._last: dict[int, float] = {}
+        self._spent: dict[int, float] = {}
         self._ticks = 0
 
     def __enter__(self) -> Usage:
@@ -57,9 +65,6 @@ class Watch:
         self._stop.set()
         self._thread.join()
         self._sample()
-        for pid, (_, role) in self._known.items():
-            if pid in self._last:  # some end before they are seen a first time
-                self.usage.cpu[role] += self._last[pid] - self._first[pid]
 
     def _run(self) -> None:
         while not self._stop.wait(self._every):
@@ -67,15 +72,12 @@ class Watch:
 
     def _find(self) -> None:
         """Looking for new processes walks all of /proc: not at every tick."""
-        for root in self._roots:
+        for name, root in self._roots.items():
             with contextlib.suppress(psutil.Error):
                 parent = psutil.Process(root)
                 for process in (parent, *parent.children(recursive=True)):
-                    if process.pid in self._known:
-                        continue
-                    role = self._role(process)
-                    if role is not None:
-                        self._known[process.pid] = (process, role)
+                    if process.pid not in self._known:
+                        self._known[process.pid] = (process, self._role(name, process))
 
     def _sample(self) -> None:
         if self._ticks % 5 == 0 or not self._known:
@@ -89,14 +91,15 @@ class Watch:
             except psutil.Error:
                 continue
             total += rss
-            spent = times.user + times.system
-            # a process born while we watch is charged from its beginning
-            self._first.setdefault(pid, spent if self._ticks == 0 else 0.0)
-            self._last[pid] = spent
+            self._spent[pid] = times.user + times.system
             self.usage.rss[role] = max(self.usage.rss[role], rss)
             if self._pss and self._ticks % 10 == 0:
                 with contextlib.suppress(psutil.Error, AttributeError):
                     pss = process.memory_full_info().pss
                     self.usage.pss[role] = max(self.usage.pss[role], pss)
         self.usage.total = max(self.usage.total, total)
+        cpu: dict[str, float] = defaultdict(float)
+        for pid, spent in self._spent.items():  # what ended stays counted
+            cpu[self._known[pid][1]] += spent
+        self.usage.cpu.append((time.time(), dict(cpu)))
         self._ticks += 1

@@ -8,6 +8,8 @@ import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.sampling import Usage
+
 APPS = Path(__file__).parent / "apps"
 SITES = 2
 
@@ -22,6 +24,8 @@ class Work:
     floats: int
     rounds: int
     evaluate: bool = False
+    #: Ours are so short that more of them cost nothing.
+    our_rounds: int = 0
 
     @property
     def bytes_per_round(self) -> int:
@@ -29,7 +33,7 @@ class Work:
         legs = 3 if self.evaluate else 2  # evaluation sends the model out once more
         return self.floats * 4 * SITES * legs
 
-    def prepare(self, into: Path) -> Path:
+    def prepare(self, into: Path, rounds: int = 0) -> Path:
         """A copy of the framework's ordinary app with this work's numbers in its configuration."""
         target = into / self.key
         shutil.copytree(APPS / self.framework, target, ignore=shutil.ignore_patterns("__pycache__"))
@@ -37,7 +41,7 @@ class Work:
             path = target / "pyproject.toml"
             text = path.read_text()
             for old, new in (
-                ("num-server-rounds = 5", f"num-server-rounds = {self.rounds}"),
+                ("num-server-rounds = 5", f"num-server-rounds = {rounds or self.rounds}"),
                 ("floats = 9", f"floats = {self.floats}"),
                 ("evaluate = true", f"evaluate = {str(self.evaluate).lower()}"),
             ):
@@ -48,7 +52,7 @@ class Work:
         else:
             path = target / "app" / "config" / "config_fed_server.json"
             config = json.loads(path.read_text())
-            config["workflows"][0]["args"]["num_rounds"] = self.rounds
+            config["workflows"][0]["args"]["num_rounds"] = rounds or self.rounds
             config["components"][0]["args"]["floats"] = self.floats
             path.write_text(json.dumps(config, indent=2))
         return target
@@ -66,10 +70,18 @@ class Run:
     wall: float
     #: Role -> peak bytes of memory of its processes.
     memory: dict[str, int] = field(default_factory=dict)
-    #: Role -> CPU seconds between the first and the last sample inside the rounds.
+    #: Role -> the same in PSS.
+    pss: dict[str, int] = field(default_factory=dict)
+    #: Role -> CPU seconds of all its processes during the rounds.
     cpu: dict[str, float] = field(default_factory=dict)
     #: Phase -> seconds a round, where the run tells.
     phases: dict[str, float] = field(default_factory=dict)
+
+    def observe(self, usage: Usage) -> None:
+        """Keep what was seen of the processes, CPU during the rounds only."""
+        self.memory = {**usage.rss, "total": usage.total}
+        self.pss = dict(usage.pss)
+        self.cpu = usage.cpu_between(self.stamps[0], self.stamps[-1])
 
     @property
     def round_seconds(self) -> list[float]:
@@ -91,8 +103,8 @@ def works(*, quick: bool) -> list[Work]:
     megabytes = 20 if quick else 100
     floats = megabytes * 1_000_000 // 4
     return [
-        Work("flower-small", "flower", "Flower, small model, train + evaluate", 9, small, True),
+        Work("flower-small", "flower", "Flower, small model, train + evaluate", 9, small, True, 30),
         Work("flower-large", "flower", f"Flower, one {megabytes} MB array, train", floats, big),
-        Work("flare-small", "flare", "FLARE, small model", 9, small),
+        Work("flare-small", "flare", "FLARE, small model", 9, small, our_rounds=30),
         Work("flare-large", "flare", f"FLARE, {megabytes} MB numpy model", floats, big),
     ]
