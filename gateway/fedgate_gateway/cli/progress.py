@@ -54,7 +54,7 @@ class JobProgress:
         takes = {
             "state": self._state,
             "site": self._site,
-            "member": self._site,
+            "site-state": self._site,
             "round": self._round,
             "metrics": self._metrics,
             "output": self._output,

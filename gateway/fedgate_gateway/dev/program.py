@@ -36,12 +36,14 @@ class Program:
         self._arguments = arguments
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked = False
 
     def start(self) -> None:
         if self.alive:
             return
         self._close()
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._asked = False
         command = [sys.executable, "-m", "fedgate_gateway.cli.main", *self._arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -90,7 +92,9 @@ class Program:
         return "\n".join(text.strip().splitlines()[-_TAIL_LINES:])
 
     def ask_to_stop(self) -> None:
-        if self.alive and self._process is not None:
+        """Once: a second SIGTERM would end it at once."""
+        if self.alive and self._process is not None and not self._asked:
+            self._asked = True
             self._process.send_signal(signal.SIGTERM)
 
     def stop(self, seconds: float = _STOP_SECONDS) -> None:
