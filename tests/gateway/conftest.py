@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
@@ -10,6 +11,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from fastapi.testclient import TestClient
 
 from fedgate import Adapter, BundleTree, Manifest
@@ -20,6 +27,8 @@ from fedgate_gateway.config import GatewayConfig, GatewayLimits, GatewayProject,
 from fedgate_gateway.control.principal import Principal, Scope
 from fedgate_gateway.control.records import JobRecord, SubmitOptions
 from fedgate_gateway.control.state import GatewayState, open_gateway_state
+from fedgate_gateway.pki.enrolment import EnrolmentRequest
+from fedgate_gateway.pki.proof import prove
 
 BUNDLE_LIMIT = 200_000
 
@@ -59,6 +68,37 @@ def recognise_toml(tree: BundleTree) -> Adapter:
     raise UnknownFramework("no adapter recognises this workload")
 
 
+class Newcomer:
+    """Somebody with keys who wants in."""
+
+    def __init__(self, token, kind="site", name="site-1"):
+        self.key, self.identity = (
+            ec.generate_private_key(ec.SECP256R1()),
+            Ed25519PrivateKey.generate(),
+        )
+        self.token, self.kind, self.name = token, kind, name
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        request = x509.CertificateSigningRequestBuilder().subject_name(subject)
+        self.csr = request.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    def request(self, **changes):
+        fields = {
+            "token": self.token, "kind": self.kind, "name": self.name, "csr_pem": self.csr,
+            "identity": self.identity.public_key().public_bytes_raw(),
+            "proof": prove(self.identity, self.token, self.kind, self.name, self.csr),
+        }  # fmt: skip
+        return EnrolmentRequest(**{**fields, **changes})
+
+    def body(self):
+        request = self.request()
+        return {
+            "token": request.token, "kind": request.kind, "name": request.name,
+            "csr": request.csr_pem.decode(),
+            "identity": base64.b64encode(request.identity).decode(),
+            "proof": base64.b64encode(request.proof).decode(),
+        }  # fmt: skip
+
+
 def gateway_config(data: Path) -> GatewayConfig:
     return GatewayConfig(
         data=data,
@@ -80,6 +120,11 @@ def make_config() -> Callable[[Path], GatewayConfig]:
 @pytest.fixture
 def recognise() -> Callable[[BundleTree], Adapter]:
     return recognise_toml
+
+
+@pytest.fixture
+def newcomer() -> type[Newcomer]:
+    return Newcomer
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ from sqlalchemy import update
 from fedgate.errors import Denied, InvalidMessage, Unauthenticated
 from fedgate_gateway.control.principal import Scope
 from fedgate_gateway.pki import PeerKind, fingerprint, load_certificate, peer_of
-from fedgate_gateway.pki.enrolment import EnrolmentRequest
 from fedgate_gateway.pki.enrolment_token import EnrolmentToken
 from fedgate_gateway.pki.proof import prove
 from fedgate_gateway.store.base import utc_now
@@ -32,54 +31,25 @@ def csr_of(key, name="whatever", extensions=()):
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
-class Newcomer:
-    """Somebody with keys who wants in."""
-
-    def __init__(self, token, kind="site", name="site-1"):
-        self.key, self.identity = (
-            ec.generate_private_key(ec.SECP256R1()),
-            Ed25519PrivateKey.generate(),
-        )
-        self.token, self.kind, self.name = token, kind, name
-        self.csr = csr_of(self.key)
-
-    def request(self, **changes):
-        fields = {
-            "token": self.token, "kind": self.kind, "name": self.name, "csr_pem": self.csr,
-            "identity": self.identity.public_key().public_bytes_raw(),
-            "proof": prove(self.identity, self.token, self.kind, self.name, self.csr),
-        }  # fmt: skip
-        return EnrolmentRequest(**{**fields, **changes})
-
-    def body(self):
-        request = self.request()
-        return {
-            "token": request.token, "kind": request.kind, "name": request.name,
-            "csr": request.csr_pem.decode(),
-            "identity": base64.b64encode(request.identity).decode(),
-            "proof": base64.b64encode(request.proof).decode(),
-        }  # fmt: skip
-
-
 @pytest.fixture
-def invited(state):
-    return Newcomer(state.enrolments.invite("site", "site-1").token)
+def invited(state, newcomer):
+    return newcomer(state.enrolments.invite("site", "site-1").token)
 
 
-def test_an_invited_site_gets_a_certificate_in_its_name(client, admin, state):
+def test_an_invited_site_gets_a_certificate_in_its_name(client, admin, state, newcomer):
     made = client.post(
         "/api/v1/enrolments", headers=admin, json={"kind": "site", "name": "site-1"}
     ).json()
-    newcomer = Newcomer(made["token"])
-    answer = client.post("/api/v1/enrol", json=newcomer.body())
+    somebody = newcomer(made["token"])
+    answer = client.post("/api/v1/enrol", json=somebody.body())
     assert answer.status_code == 201, answer.text
     issued = answer.json()
     certificate = load_certificate(issued["certificate"].encode())
     assert peer_of(issued["certificate"].encode()) == (PeerKind.SITE, "site-1")
-    assert certificate.public_key() == newcomer.key.public_key()
+    assert certificate.public_key() == somebody.key.public_key()
     certificate.verify_directly_issued_by(load_certificate(issued["ca"].encode()))
     peer = state.peers.admit(issued["certificate"].encode())
-    assert peer.identity == newcomer.identity.public_key().public_bytes_raw()
+    assert peer.identity == somebody.identity.public_key().public_bytes_raw()
     assert not state.peers.is_revoked("site", "site-1", fingerprint(certificate))
     shown = client.get("/api/v1/sites", headers=admin).json()["peers"][0]
     assert base64.b64decode(shown["identity"]) == peer.identity
@@ -94,26 +64,26 @@ def test_presence_is_what_the_relay_says(client, admin, state, invited):
     assert [site["name"] for site in shown if site["online"]] == ["site-1"]
 
 
-def test_a_token_works_once(state, client, invited):
+def test_a_token_works_once(state, client, invited, newcomer):
     assert client.post("/api/v1/enrol", json=invited.body()).status_code == 201
-    thief = Newcomer(invited.token)
+    thief = newcomer(invited.token)
     answer = client.post("/api/v1/enrol", json=thief.body())
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert "used before" in answer.json()["what"]
     assert len(state.peers.list()) == 1
 
 
-def test_a_token_works_once_even_at_the_same_time(state, invited):
+def test_a_token_works_once_even_at_the_same_time(state, invited, newcomer):
     from concurrent.futures import ThreadPoolExecutor
 
-    def attempt(newcomer):
+    def attempt(somebody):
         try:
-            return state.enrolments.redeem(newcomer.request())
+            return state.enrolments.redeem(somebody.request())
         except Unauthenticated:
             return None
 
     with ThreadPoolExecutor(6) as pool:
-        issued = list(pool.map(attempt, [Newcomer(invited.token) for _ in range(6)]))
+        issued = list(pool.map(attempt, [newcomer(invited.token) for _ in range(6)]))
     assert sum(found is not None for found in issued) == 1
 
 
@@ -125,23 +95,23 @@ def test_an_expired_token_is_refused(state, invited):
 
 
 @pytest.mark.parametrize(("kind", "name"), [("enclave", "site-1"), ("site", "site-2")])
-def test_a_token_is_for_one_kind_and_one_name(state, invited, kind, name):
-    other = Newcomer(invited.token, kind, name)
+def test_a_token_is_for_one_kind_and_one_name(state, invited, kind, name, newcomer):
+    other = newcomer(invited.token, kind, name)
     with pytest.raises(Denied, match="not for"):
         state.enrolments.redeem(other.request())
     state.enrolments.redeem(invited.request())  # the refusal did not use it up
 
 
-def test_an_invented_token_is_refused(state):
+def test_an_invented_token_is_refused(state, newcomer):
     made_up = EnrolmentToken.new(state.authority.fingerprint).text
     with pytest.raises(Unauthenticated, match="not known"):
-        state.enrolments.redeem(Newcomer(made_up).request())
+        state.enrolments.redeem(newcomer(made_up).request())
 
 
-def test_an_api_token_is_no_enrolment_token(state, token):
+def test_an_api_token_is_no_enrolment_token(state, token, newcomer):
     text = token(Scope.ADMIN)["Authorization"].removeprefix("Bearer ")
     with pytest.raises(InvalidMessage, match="not an enrolment token"):
-        state.enrolments.redeem(Newcomer(text).request())
+        state.enrolments.redeem(newcomer(text).request())
 
 
 def forged_csr(newcomer):
@@ -220,9 +190,9 @@ def test_what_a_certificate_request_asks_for_is_ignored(state, invited):
     assert not constraints.value.ca
 
 
-def test_enrolling_again_revokes_the_certificate_before(state, invited):
+def test_enrolling_again_revokes_the_certificate_before(state, invited, newcomer):
     first = state.enrolments.redeem(invited.request())
-    again = Newcomer(state.enrolments.invite("site", "site-1").token)
+    again = newcomer(state.enrolments.invite("site", "site-1").token)
     second = state.enrolments.redeem(again.request())
     assert state.peers.is_revoked("site", "site-1", first.peer.fingerprint)
     assert not state.peers.is_revoked("site", "site-1", second.peer.fingerprint)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from fedgate.errors import InvalidTransition
+from fedgate.errors import InvalidTransition, Unauthenticated
 from fedgate.job import JobEvent
 from fedgate_gateway.api.app import create_app
 from fedgate_gateway.control.records import SubmitOptions
@@ -124,3 +124,18 @@ def test_the_api_works_on_it(state, token, submit):
         assert client.get("/readyz").status_code == 200
         listed = client.get("/api/v1/jobs", headers=token()).json()
     assert [found["id"] for found in listed["jobs"]] == [job.id]
+
+
+def test_an_enrolment_token_works_once_even_at_the_same_time(state, newcomer):
+    """Here writers do not wait for each other: only the conditional update keeps them apart."""
+    token = state.enrolments.invite("site", "site-1").token
+
+    def attempt(request):
+        try:
+            return state.enrolments.redeem(request)
+        except Unauthenticated:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        issued = list(pool.map(attempt, [newcomer(token).request() for _ in range(8)]))
+    assert sum(found is not None for found in issued) == 1
