@@ -22,7 +22,7 @@ from fedgate.adapter import SiteContext, Workload
 from fedgate.errors import FedgateError
 from fedgate.manifest import Manifest
 from fedgate.plugins import load_adapter
-from fedgate_gateway.child import wire
+from fedgate_gateway.child import guardian, wire
 from fedgate_gateway.child.port import Port
 from fedgate_gateway.child.work import run_coordinator, run_worker
 
@@ -31,6 +31,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.set_inheritable(False)  # programs that the workload starts have no business with it
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # Threads of ours hand over quickly; the default of 5 ms shows in every small round.
     sys.setswitchinterval(5e-4)
@@ -38,6 +39,8 @@ def main() -> None:
     if first is None:
         return
     start: dict[str, Any] = msgpack.unpackb(first.blob)
+    if not start["confined"]:
+        guardian.start(sock)
     _limit(start["limits"])
     port = Port(sock)
     scratch = Path(start["scratch"])

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from fedgate.adapter import SiteInfo
-from fedgate.errors import InvalidMessage
+from fedgate.errors import FedgateError, InvalidMessage
 from fedgate.model import Model
 from fedgate.task import Failure, Frame, Result, Task, TaskError
 from fedgate_gateway.child import notes
@@ -42,9 +42,14 @@ class ChildFederation:
         arrived: queue.SimpleQueue[Result] = queue.SimpleQueue()
         order: list[str] = []
         for task in tasks:
+            note = notes.task_note(task)
             self._register(task, arrived)
             order.append(task.id)
-            self._port.send("task", note=notes.task_note(task), model=task.model, deadline=deadline)
+            try:
+                self._port.send("task", note=note, model=task.model, deadline=deadline)
+            except FedgateError:
+                self._waiting.pop(task.id, None)
+                raise
             del task  # its model must not outlive the caller's interest
         return self._in_order(order, arrived) if ordered else self._as_they_come(order, arrived)
 

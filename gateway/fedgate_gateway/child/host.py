@@ -17,12 +17,19 @@ from typing import Any
 
 import msgpack
 
-from fedgate.errors import FedgateError, InvalidMessage, WorkloadFailed, error_from_dict
+from fedgate.errors import (
+    DeadlineExceeded,
+    FedgateError,
+    InvalidMessage,
+    WorkloadFailed,
+    error_from_dict,
+)
 from fedgate.manifest import Manifest
 from fedgate_gateway.child import wire
 from fedgate_gateway.child.interpreter import readable_roots
 from fedgate_gateway.child.log import LogPipe
 from fedgate_gateway.child.memory import Buffer, Pool
+from fedgate_gateway.child.notes import MAX_NOTE
 from fedgate_gateway.child.parts import Part, PartTable
 from fedgate_gateway.config import Runtime
 from fedgate_gateway.sandbox.contract import Confinement, Sandbox
@@ -45,6 +52,8 @@ _PASSED_ON = (
     "OMP_NUM_THREADS",
 )
 _QUEUE = 10_000
+#: Messages read at a time, and those a dead child may have left in its socket.
+_TURN, _LAST_WORDS = 64, 20_000
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class ChildSpec:
     #: Largest model a child may hand over.
     part_bytes: int = 1 << 40
 
-    def start_message(self, runtime: Runtime) -> bytes:
+    def start_message(self, runtime: Runtime, *, confined: bool) -> bytes:
         packed: bytes = msgpack.packb(
             {
                 "role": self.role,
@@ -85,6 +94,7 @@ class ChildSpec:
                 "datasets": {k: str(v) for k, v in self.datasets.items()},
                 "settings": dict(self.settings),
                 "limits": runtime.limits.model_dump(),
+                "confined": confined,
             }
         )
         return packed
@@ -133,7 +143,7 @@ class Child:
         self._outgoing: deque[wire.Message] = deque()
         self._next = 1
         self._lent: dict[int, int] = {}
-        self._ended = False
+        self._ended = self._failed = False
         self._stopping = False
         self.error: FedgateError | None = None
         self.done = False
@@ -144,19 +154,24 @@ class Child:
         self._log = LogPipe(log, runtime.limits.log_bytes, on_log)
         try:
             self._process = self._spawn(runtime, sandbox, theirs)
-        except OSError as error:
+        except BaseException as error:
             ours.close()
             self._log.close()
-            raise WorkloadFailed("a child process does not start", why=str(error)) from error
+            if isinstance(error, OSError):
+                raise WorkloadFailed("a child process does not start", why=str(error)) from error
+            raise
         finally:
             theirs.close()
         self.pid = self._process.pid
+        seconds = runtime.limits.start_seconds
+        self._silent = self._loop.call_later(seconds, self._too_slow, seconds)
         self._pidfd = os.pidfd_open(self._process.pid)
         ours.setblocking(False)
         self._loop.add_reader(ours.fileno(), self._readable)
         self._loop.add_reader(self._pidfd, self._exited)
         self._log.attach(self._loop)
-        self._write(wire.Message({"t": "start"}, spec.start_message(runtime)))
+        start = spec.start_message(runtime, confined=sandbox.confines)
+        self._write(wire.Message({"t": "start"}, start))
 
     def _spawn(
         self, runtime: Runtime, sandbox: Sandbox, theirs: socket.socket
@@ -251,8 +266,10 @@ class Child:
 
     # -- from the child ----------------------------------------------------------------------
 
-    def _readable(self) -> None:
-        for _ in range(64):
+    def _readable(self, most: int = _TURN) -> None:
+        for _ in range(most):
+            if self._failed:  # nothing it says counts any more
+                return
             try:
                 message = wire.receive(self._sock)
             except BlockingIOError:
@@ -263,17 +280,23 @@ class Child:
                 self._fail(error)
                 return
             if message is None:
-                self._loop.remove_reader(self._sock.fileno())
+                self._hung_up()
                 return
+            self._silent.cancel()
             try:
                 self._handle(message)
             except FedgateError as error:
                 self._fail(error)
-                return
             finally:
                 if message.fd is not None:
                     os.close(message.fd)
                     message.fd = None
+
+    def _hung_up(self) -> None:
+        """It closed its end: it is ending, or it can never be talked to again."""
+        self._loop.remove_reader(self._sock.fileno())
+        self._silent.cancel()
+        self._silent = self._loop.call_later(self._runtime.limits.stop_seconds, self.kill)
 
     def _handle(self, message: wire.Message) -> None:
         header = message.header
@@ -283,7 +306,8 @@ class Child:
             case "drop":
                 self._parts.drop(header.get("k"))
             case "free":
-                number = self._lent.pop(header.get("k"), None)  # type: ignore[arg-type]
+                part = header.get("k")
+                number = self._lent.pop(part, None) if type(part) is int else None
                 if number is not None:
                     self.pool.give_back(number)
             case "failed":
@@ -294,16 +318,29 @@ class Child:
             case _:
                 note = message.blob
                 if "note" in header:
-                    note = bytes(self._parts.get(header["note"]).view)
+                    view = self._parts.get(header["note"]).view
+                    if len(view) > MAX_NOTE:
+                        raise InvalidMessage("a note of a child is too large", why=f"{len(view)}")
+                    note = bytes(view)
                 model = self._parts.get(header["model"]).hold() if "model" in header else None
                 self._on_message(Incoming(header, note, model))
 
     # -- the end -----------------------------------------------------------------------------
 
     def _fail(self, error: FedgateError) -> None:
+        self._failed = True
         if self.error is None:
             self.error = error
         self.kill()
+
+    def _too_slow(self, seconds: float) -> None:
+        self._fail(
+            DeadlineExceeded(
+                f"the {self.spec.role} did not start in time",
+                why=f"{seconds:g} s, runtime.limits.start_seconds",
+                remedy="its log has the last lines it wrote",
+            )
+        )
 
     def kill(self) -> None:
         if not self._ended:
@@ -323,11 +360,12 @@ class Child:
     def _exited(self) -> None:
         if self._ended:
             return
-        self._readable()  # what it said before it died
+        # Whatever it left behind; before the wait, as long as the group's number is surely its own.
+        self.kill()
         code = self._process.wait()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # whatever it left behind
+        self._readable(_LAST_WORDS)  # what it said before it died
         self._ended = True
+        self._silent.cancel()
         with contextlib.suppress(ValueError, OSError):
             self._loop.remove_reader(self._sock.fileno())
             self._loop.remove_writer(self._sock.fileno())
@@ -349,6 +387,11 @@ class Child:
     @property
     def ended(self) -> bool:
         return self._ended
+
+    @property
+    def backlog(self) -> int:
+        """Messages that the child has not taken yet."""
+        return len(self._outgoing)
 
 
 def check_message(incoming: Incoming, allowed: Sequence[str]) -> None:

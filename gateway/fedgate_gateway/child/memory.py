@@ -15,8 +15,12 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from fedgate.errors import InvalidMessage
+from fedgate.errors import InvalidMessage, Unavailable
 
+#: Nobody but the holder of today's mappings may write (Linux 5.1); Python names it from 3.13 on.
+_F_SEAL_FUTURE_WRITE = 0x0010
+#: Mappings of a child's memory that are kept at most, in number and in multiples of its limit.
+_MOST_MAPPINGS, _MAPPED_LIMITS = 256, 2
 _ROUND = 1 << 21
 #: Idle memory a pool keeps; beyond it, buffers are given back to the system.
 _KEEP = 2 << 30
@@ -48,7 +52,10 @@ class Pool:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, size: int) -> Buffer:
-        """A buffer of at least ``size`` bytes: the smallest idle one that fits, or a new one."""
+        """A buffer of at least ``size`` bytes: the smallest idle one that fits, or a new one.
+
+        Raises :class:`Unavailable` when the system has no memory for it.
+        """
         with self._lock:
             fitting = [b for b in self._free if b.capacity >= size]
             if fitting:
@@ -74,11 +81,20 @@ class Pool:
     def _make(self, size: int) -> Buffer:
         capacity = max(_ROUND, (size + _ROUND - 1) // _ROUND * _ROUND)
         fd = os.memfd_create(self.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(fd, capacity)
-        # Without this seal a reader's mapping could be cut off under it (SIGBUS).
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+        try:
+            os.ftruncate(fd, capacity)
+            mapping = mmap.mmap(fd, capacity)
+            # Without this seal a reader's mapping could be cut off under it (SIGBUS).
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            with contextlib.suppress(OSError):  # an older kernel; then the reader is trusted
+                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
+        except OSError as error:
+            os.close(fd)
+            raise Unavailable(
+                "there is no memory for a model", why=f"{size} bytes: {error}"
+            ) from error
         number, self._next = self._next, self._next + 1
-        return Buffer(number, fd, mmap.mmap(fd, capacity), capacity)
+        return Buffer(number, fd, mapping, capacity)
 
     @property
     def lent(self) -> int:
@@ -119,7 +135,8 @@ def map_private(fd: int, size: int, on_free: Callable[[], None]) -> memoryview:
 class SharedViews:
     """Read-only mappings of memfds that a child sends; each memfd is mapped once and kept.
 
-    A child reuses its buffers, so this sees the same few inodes again and again.
+    A child reuses its buffers, so this sees the same few inodes again and again. One that never
+    does loses its oldest mappings here: a mapping keeps the child's memory alive.
     """
 
     def __init__(self, limit: int) -> None:
@@ -141,12 +158,21 @@ class SharedViews:
             mapping = self._maps.get(stat.st_ino)
             if mapping is None or len(mapping) < size:
                 mapping = mmap.mmap(fd, stat.st_size, prot=mmap.PROT_READ)
-                self._maps[stat.st_ino] = mapping
+                self._keep(stat.st_ino, mapping)
         except OSError as error:
             raise InvalidMessage("a child sent an unusable buffer", why=str(error)) from error
         finally:
             os.close(fd)
         return memoryview(mapping)[:size]
+
+    def _keep(self, inode: int, mapping: mmap.mmap) -> None:
+        self._maps.pop(inode, None)
+        self._maps[inode] = mapping
+        room = max(self._limit, _KEEP) * _MAPPED_LIMITS
+        while len(self._maps) > 1 and (
+            len(self._maps) > _MOST_MAPPINGS or sum(map(len, self._maps.values())) > room
+        ):
+            del self._maps[next(iter(self._maps))]  # views of it that are in use keep it
 
 
 def fill(buffer: Buffer, pieces: Iterable[bytes | memoryview]) -> None:

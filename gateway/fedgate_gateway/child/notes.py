@@ -16,9 +16,11 @@ from fedgate.errors import InvalidMessage
 from fedgate.model import Model
 from fedgate.task import Failure, Frame, Result, Task, TaskError, TaskKind
 
-_MAX_NOTE = 1 << 30
+MAX_NOTE = 1 << 30
 _MAX_STRING = 1 << 20
 _MAX_ITEMS = 100_000
+#: What a letter's clear header can hold.
+_MAX_ID, _MAX_ROUND = 255, (1 << 32) - 1
 
 
 def task_note(task: Task) -> bytes:
@@ -38,10 +40,10 @@ def task_note(task: Task) -> bytes:
 def read_task(note: bytes | memoryview, model: Model | None) -> Task:
     data = _unpack(note, {"id", "site", "kind", "round", "name", "config", "body"})
     return Task(
-        id=_text(data["id"]),
+        id=_id(data["id"]),
         site=_text(data["site"]),
         kind=_kind(data["kind"]),
-        round=_count(data["round"]),
+        round=_count(data["round"], _MAX_ROUND),
         name=_text(data["name"]),
         model=model,
         config=_scalars(data["config"]),
@@ -55,7 +57,7 @@ def result_note(result: Result) -> bytes:
         {
             "task": result.task,
             "site": result.site,
-            "metrics": {k: float(v) for k, v in result.metrics.items()},
+            "metrics": _floats(result.metrics),
             "examples": result.examples,
             "body": result.body,
             "error": error,
@@ -66,7 +68,7 @@ def result_note(result: Result) -> bytes:
 def read_result(note: bytes | memoryview, model: Model | None) -> Result:
     data = _unpack(note, {"task", "site", "metrics", "examples", "body", "error"})
     return Result(
-        task=_text(data["task"]),
+        task=_id(data["task"]),
         site=_text(data["site"]),
         model=model,
         metrics=_numbers(data["metrics"]),
@@ -94,8 +96,8 @@ def _pack(data: Mapping[str, Any]) -> bytes:
             why=str(error),
             remedy="use numbers, strings and booleans in config and metrics",
         ) from error
-    if not isinstance(packed, bytes) or len(packed) > _MAX_NOTE:
-        raise InvalidMessage("a task or result is too large", why=f"more than {_MAX_NOTE} bytes")
+    if not isinstance(packed, bytes) or len(packed) > MAX_NOTE:
+        raise InvalidMessage("a task or result is too large", why=f"more than {MAX_NOTE} bytes")
     return packed
 
 
@@ -123,8 +125,23 @@ def _bytes(value: Any) -> bytes:
     return value
 
 
-def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 63:
+def _id(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value.encode()) <= _MAX_ID:
+        raise InvalidMessage(
+            "a task's id must be a short text", why=f"{value!r:.80}; at most {_MAX_ID} bytes"
+        )
+    return value
+
+
+def _floats(metrics: Mapping[str, Any]) -> dict[str, float]:
+    try:
+        return {name: float(value) for name, value in metrics.items()}
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidMessage("metrics must map names to numbers", why=str(error)) from error
+
+
+def _count(value: Any, largest: int = (1 << 63) - 1) -> int:
+    if type(value) is not int or not 0 <= value <= largest:
         raise InvalidMessage("a count was expected", why=f"got {value!r}"[:100])
     return value
 

@@ -26,14 +26,17 @@ def run_coordinator(port: Port, adapter: Adapter, workload: Workload) -> None:
     go = threading.Event()
 
     def read() -> None:
-        while (received := port.receive()) is not None:
-            if received[0].type in ("go", "stop"):
-                if received[0].type == "stop":
-                    federation.cancel()
-                go.set()
-            else:
-                _deliver(federation, *received)
-            del received  # a model must not outlive its use here
+        try:
+            while (received := port.receive()) is not None:
+                if received[0].type in ("go", "stop"):
+                    if received[0].type == "stop":
+                        federation.cancel()
+                    go.set()
+                else:
+                    _deliver(federation, *received)
+                del received  # a model must not outlive its use here
+        except Exception as error:  # deaf from now on: nobody must wait for what comes no more
+            _deaf(port, error)
         federation.cancel()
         go.set()
 
@@ -86,17 +89,18 @@ def run_worker(port: Port, adapter: Adapter, workload: Workload, site: SiteConte
     )  # fmt: skip
 
     def read() -> None:
-        while (received := port.receive()) is not None:
-            message, note, model = received
-            if message.type == "task":
-                tasks.put(notes.read_task(note, model))
-            elif message.type == "frame":
-                frame = notes.read_frame(note)
-                for callback in frames:
-                    callback(frame)
-            elif message.type == "stop":
-                break
-            del message, note, model, received
+        try:
+            while (received := port.receive()) is not None:
+                message, note, model = received
+                if message.type == "task":
+                    tasks.put(notes.read_task(note, model))
+                elif message.type == "frame":
+                    _call(frames, notes.read_frame(note))
+                elif message.type == "stop":
+                    break
+                del message, note, model, received
+        except Exception as error:
+            _deaf(port, error)
         tasks.put(None)
 
     threading.Thread(target=read, name="reader", daemon=True).start()
@@ -108,20 +112,41 @@ def run_worker(port: Port, adapter: Adapter, workload: Workload, site: SiteConte
         return
     port.send("ready")
     while (task := tasks.get()) is not None:
-        result = _answer(worker.handle, task)
-        model = result.model
-        port.send("result", note=notes.result_note(result), model=model)
-        del task, result, model
+        _answer(port, worker.handle, task)
+        del task
     worker.close()
 
 
-def _answer(handle: Callable[[Task], Result], task: Task) -> Result:
+def _answer(port: Port, handle: Callable[[Task], Result], task: Task) -> None:
+    """One result for the task, whatever the workload does and whatever it returns."""
     try:
-        return handle(task)
-    except Exception as error:
+        result = handle(task)
+        if (result.task, result.site) != (task.id, task.site):
+            raise WorkloadFailed("the worker answered another task than it was given")
+        port.send("result", note=notes.result_note(result), model=result.model)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # user code may raise anything, SystemExit included
         traceback.print_exc()
         reason = str(error) if isinstance(error, FedgateError) else repr(error)
-        return Result(task.id, task.site, error=TaskError(Failure.WORKLOAD, reason[:4000]))
+        failed = TaskError(Failure.WORKLOAD, reason[:4000])
+        port.send("result", note=notes.result_note(Result(task.id, task.site, error=failed)))
+
+
+def _call(callbacks: list[Callable[[Frame], None]], frame: Frame) -> None:
+    for callback in callbacks:
+        try:
+            callback(frame)
+        except Exception:
+            traceback.print_exc()
+
+
+def _deaf(port: Port, error: Exception) -> None:
+    traceback.print_exc()
+    told = error if isinstance(error, FedgateError) else FedgateError(
+        "a child process failed on a message of its parent", why=repr(error)
+    )  # fmt: skip
+    port.send("failed", error=_short(told))
 
 
 def _short(error: FedgateError) -> dict[str, str]:
