@@ -147,7 +147,7 @@ def report(federation: Federation, runs: list[Run], exported: Path, log: Report)
 def report_run(federation: Federation, run: Run) -> list[str]:
     title, progress = run.example.title, run.progress
     reference = float(json.loads(run.pooled.communicate(timeout=60)[0])["accuracy"])
-    print(f"{title}: {progress.state} in {progress.seconds:.1f} s, {progress.rounds} rounds")
+    print(f"{title}: {progress.state} in {progress.seconds:.1f} s, {progress.round} rounds")
     if progress.state != "succeeded":
         return [f"{title} {progress.state}: {progress.reason}"]
     models = [Path(output.path) for output in run.outputs if output.kind == "model"]

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from fedgate.errors import FedgateError
 from fedgate_gateway.cli.client import Client
@@ -60,11 +60,12 @@ class Board:
 
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
         for heading in ("job", "workload", "state", "round", "sites", "out / in", "metrics", "s"):
-            table.add_column(heading, justify="right" if heading in ("round", "s") else "left")
+            justify: Literal["left", "right"] = "right" if heading in ("round", "s") else "left"
+            table.add_column(heading, justify=justify, no_wrap=True)
         for job in self.jobs:
             table.add_row(
                 job.job,
-                escape(f"{job.name} ({job.framework})"),
+                escape(job.name),
                 _state(job),
                 f"{job.round} {escape(job.task)}" if job.rounds else "-",
                 _sites(job),

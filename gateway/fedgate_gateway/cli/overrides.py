@@ -27,7 +27,7 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Scalar]:
 
 def _value(text: str) -> Scalar:
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
-        return text
+        ((_, value),) = tomllib.loads(f"value = {text}").items()
+    except (tomllib.TOMLDecodeError, ValueError):
+        return text  # no TOML, or more than one value
     return value if isinstance(value, bool | int | float | str) else text

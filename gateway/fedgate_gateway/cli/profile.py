@@ -34,6 +34,9 @@ class Profile(Section):
     #: The audit log's verifier key, ``name+id+key``.
     audit_key: str = ""
     project: str = ""
+    #: Kinds of outputs ("model", "artifacts", "log") that are accepted although nobody signed them,
+    #: because the project releases them in clear. Whoever runs the gateway can change those.
+    clear: tuple[str, ...] = ()
     #: Adapters that may look at a directory before it is submitted; loading one runs its code.
     adapters: tuple[str, ...] = ("flower", "flare")
 

@@ -32,6 +32,8 @@ class JobProgress:
     #: The last value of each metric, whatever round told it.
     metrics: dict[str, float] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
+    #: What the coordinator told since the last round ended; said together with that round.
+    told: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
 
@@ -61,7 +63,7 @@ class JobProgress:
         }
         try:
             return takes[event.kind](event.data) if event.kind in takes else ""
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             return f"an event {event.kind!r} that this version does not understand"
 
     def _state(self, data: Mapping[str, Any]) -> str:
@@ -88,7 +90,8 @@ class JobProgress:
         self.rounds += 1
         self.sent_bytes += int(data["sent_bytes"])
         self.received_bytes += int(data["received_bytes"])
-        numbers = _numbers(data["metrics"])
+        numbers = {**self.told, **_numbers(data["metrics"])}
+        self.told.clear()
         self.metrics.update(numbers)
         failed = data.get("failed") or {}
         line = (
@@ -102,8 +105,8 @@ class JobProgress:
     def _metrics(self, data: Mapping[str, Any]) -> str:
         numbers = _numbers(data["metrics"])
         self.metrics.update(numbers)
-        told = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-        return f"round {data['round']} result: {told}"
+        self.told.update(numbers)
+        return ""
 
     def _output(self, data: Mapping[str, Any]) -> str:
         name = printable(str(data["name"]))

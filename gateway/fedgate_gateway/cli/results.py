@@ -87,6 +87,7 @@ def _fetch(client: Client, job: dict[str, Any], output: dict[str, Any], into: Pa
 def _pieces(client: Client, job: dict[str, Any], output: dict[str, Any]) -> Iterator[bytes]:
     stored = _checked(client.download(job["id"], output["name"]), output)
     if not output["sealed"]:
+        _require_clear(client, output)
         return stored
     from fedgate_gateway.sealed.box import BoxContext, open_stream
 
@@ -96,6 +97,17 @@ def _pieces(client: Client, job: dict[str, Any], output: dict[str, Any]) -> Iter
         BoxContext(job["id"], output["name"], job["bundle"]),
         signer_public=client.profile.enclave_identity(job["enclave"]),
     )
+
+
+def _require_clear(client: Client, output: dict[str, Any]) -> None:
+    """A gateway that cannot open a box could hand out something else in its place, unsealed."""
+    kind = str(output["kind"])
+    if kind not in client.profile.clear:
+        raise SealBroken(
+            f"the output {output['name']!r:.100} is not sealed",
+            why="nobody signed it, so the gateway could have put it there",
+            remedy=f'if your project releases it in clear, set clear = ["{kind}"] in the profile',
+        )
 
 
 def _checked(pieces: Iterable[bytes], output: dict[str, Any]) -> Iterator[bytes]:

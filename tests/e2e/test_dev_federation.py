@@ -1,0 +1,201 @@
+"""A federation by `fedgate dev`, and the same programs by hand: through the command line alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import PLAIN, require_nothing_left
+
+from fedgate import Model
+from fedgate_gateway.config import GatewayConfig, load_config
+from fedgate_gateway.dev.leftovers import leftovers
+from fedgate_gateway.dev.ports import HOST
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+#: Mean of 2.0 and 4.0, approached by half the way in each of three rounds.
+EXPECTED = 3.0 * (1 - 0.5**3)
+
+
+def submit(fedgate, profile: Path, into: Path, *more: object):
+    return fedgate(
+        profile, "job", "submit", PLAIN, "--datasets", "numbers", "--wait",
+        "--output", into, "--format", "json", *more,
+    )  # fmt: skip
+
+
+def model_of(told: dict) -> Model:
+    (path,) = [output["path"] for output in told["outputs"] if output["kind"] == "model"]
+    return Model.parse(Path(path).read_bytes())
+
+
+def test_a_job_is_submitted_watched_and_its_model_opened(federation, fedgate, tmp_path):
+    ran = submit(fedgate, federation.profile_path, tmp_path / "out")
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert told["job"]["state"] == "succeeded"
+    assert all(output["sealed"] for output in told["outputs"])
+    assert model_of(told)["w"].numpy()[0] == pytest.approx(EXPECTED)
+    assert "round 3 train: 2 of 2 sites" in ran.err
+    shown = fedgate(federation.profile_path, "job", "show", told["job"]["id"], "--format", "json")
+    assert {site["decision"] for site in json.loads(shown.out)["sites"]} == {"accepted"}
+    again = fedgate(
+        federation.profile_path, "job", "result", told["job"]["id"], "--output", tmp_path / "out"
+    )
+    assert again.code == 73, "outputs must not mix with those that are there"
+
+
+def test_a_setting_that_the_workload_declares_can_be_overridden(federation, fedgate, tmp_path):
+    ran = submit(fedgate, federation.profile_path, tmp_path / "out", "--config", "size=7")
+    assert ran.code == 0, ran.err
+    assert model_of(json.loads(ran.out))["w"].numpy().shape == (7,)
+
+
+def test_a_job_that_fails_exits_with_1_and_its_log_says_why(federation, fedgate, tmp_path):
+    profile = federation.profile_path
+    ran = submit(fedgate, profile, tmp_path / "out", "--config", "fail=no data today")
+    assert ran.code == 1
+    error = json.loads(ran.err.strip().splitlines()[-1])["error"]
+    assert "no site returned a model" in error["why"]
+    job = error["what"].split()[0]
+    assert "no site returned a model" in fedgate(profile, "job", "logs", job).out
+
+
+def test_a_job_that_sites_deny_exits_with_77_and_their_reason(federation, fedgate, tmp_path):
+    ran = fedgate(
+        federation.profile_path, "job", "submit", PLAIN, "--datasets", "payroll", "--wait"
+    )
+    assert ran.code == 77
+    assert "Only the datasets" in ran.err
+
+
+def test_a_directory_that_is_no_workload_exits_with_65(federation, fedgate, tmp_path):
+    (tmp_path / "file.txt").write_text("x")
+    ran = fedgate(federation.profile_path, "job", "submit", tmp_path)
+    assert ran.code == 65
+    assert "no adapter recognises this workload" in ran.err
+
+
+def test_the_log_verifies_and_an_altered_export_does_not(federation, fedgate, tmp_path):
+    profile, exported = federation.profile_path, tmp_path / "log.jsonl"
+    assert fedgate(profile, "audit", "verify").code == 0
+    assert fedgate(profile, "audit", "export", exported).code == 0
+    assert fedgate(profile, "audit", "verify", exported).code == 0
+    exported.write_bytes(exported.read_bytes().replace(b'"site-1"', b'"site-9"', 1))
+    assert fedgate(profile, "audit", "verify", exported).code == 76
+
+
+def test_a_developer_is_no_administrator(federation, fedgate):
+    assert fedgate(federation.profile_path, "token", "list").code == 77
+    listed = fedgate(federation.layout.admin_profile, "token", "list", "--format", "json")
+    assert {token["name"] for token in json.loads(listed.out)["tokens"]} == {"admin", "developer"}
+
+
+def test_a_restarted_site_is_told_offline_and_online_again(federation, fedgate):
+    profile = federation.profile_path
+    assert fedgate(profile, "site", "status", "site-2").code == 0
+    federation.programs["site-2"].kill()
+    deadline = time.monotonic() + 20
+    while fedgate(profile, "site", "status", "site-2").code != 69:
+        assert time.monotonic() < deadline
+    federation.restart("site-2")
+    assert fedgate(profile, "site", "status", "site-2").code == 0
+
+
+def test_programs_started_by_hand_from_the_files_work_the_same(make_federation, fedgate, tmp_path):
+    federation = make_federation(sites=2)
+    federation.prepare()
+    before = written(federation.dir)
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "fedgate_gateway.cli.main", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        for arguments in reversed(federation.commands().values())  # the gateway comes last
+    ]  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while sum(row["online"] for row in peers(fedgate, federation.profile_path)) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        ran = submit(fedgate, federation.profile_path, tmp_path / "out")
+        assert ran.code == 0, ran.err
+        assert model_of(json.loads(ran.out))["w"].numpy()[0] == pytest.approx(EXPECTED)
+    finally:
+        for process in running:
+            process.terminate()
+        codes = [process.wait(30) for process in running]
+    assert codes == [0, 0, 0, 0]
+    assert written(federation.dir) == before
+
+
+def peers(fedgate, profile: Path) -> list[dict]:
+    ran = fedgate(profile, "site", "list", "--format", "json")
+    if ran.code != 0:
+        return []
+    told = json.loads(ran.out)
+    return [*told["sites"], *told["enclaves"]]
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """The configuration, which running must not change."""
+    found = [*folder.glob("*.toml"), *folder.glob("projects/*"), *folder.glob("policies/*")]
+    return {str(path): path.read_bytes() for path in found}
+
+
+def dev(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "fedgate_gateway.cli.main", "dev", "--dir", str(folder)]
+    process = subprocess.Popen(
+        [*command, "--sites", "2", "--no-examples"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    shown = ""
+    while "Ctrl-C stops everything" not in shown:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        shown += line
+    assert str(folder / "profile.toml") in shown
+    return process
+
+
+def test_dev_stays_until_ctrl_c_says_when_a_program_dies_and_leaves_nothing(tmp_path):
+    folder = tmp_path / "federation"
+    process = dev(folder)
+    assert len(leftovers(folder)) == 5  # itself, gateway, enclave, two sites
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    require_nothing_left(folder, 0)
+
+    process = dev(folder)
+    site = next(p for p, command in leftovers(folder).items() if "site-1.toml" in command)
+    os.kill(site, signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 69
+    assert "site-1 has ended (exit code -9)" in err
+    require_nothing_left(folder, 0)
+
+    process = dev(folder)
+    process.kill()  # nobody is there to stop the others
+    process.communicate(timeout=30)
+    require_nothing_left(folder)
+
+
+def test_a_port_that_is_taken_later_is_a_clear_error(make_federation, fedgate):
+    federation = make_federation(sites=2)
+    federation.prepare()
+    port = load_config(GatewayConfig, federation.layout.gateway).link.port
+    with socket.socket() as other:
+        other.bind((HOST, port))
+        other.listen()
+        ran = fedgate(None, "dev", "--dir", federation.dir)
+    assert ran.code == 69
+    assert f"the port {port} for the link is taken" in ran.err
+    assert "gateway.toml" in ran.err
