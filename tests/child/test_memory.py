@@ -6,6 +6,7 @@ import gc
 import mmap
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,10 +80,10 @@ def test_idle_memory_beyond_the_bound_goes_back_to_the_system(
 
 
 def test_a_size_that_no_memory_can_hold_is_an_error_of_ours_and_leaks_nothing(pool: Pool) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(Unavailable, match="no memory"):
         pool.take(1 << 62)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_whoever_gets_a_buffer_can_neither_cut_it_nor_write_to_it(pool: Pool) -> None:
@@ -164,7 +165,7 @@ def test_a_size_beyond_the_memory_or_the_limit_is_refused(size: int) -> None:
 
 
 @pytest.mark.parametrize("what", ["device", "pipe", "file", "folder"])
-def test_a_descriptor_that_is_no_memory_is_refused(what: str, tmp_path) -> None:
+def test_a_descriptor_that_is_no_memory_is_refused(what: str, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(bytes(5000))
     fd = {
         "device": lambda: os.open("/dev/zero", os.O_RDWR),

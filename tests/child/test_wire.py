@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgpack
 import pytest
@@ -30,7 +31,7 @@ def raw(header: object, blob: bytes = b"") -> bytes:
 
 
 def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_a_message_arrives_as_it_was_sent(pair: Pair) -> None:

@@ -26,10 +26,10 @@ _MAX_ID, _MAX_ROUND = 255, (1 << 32) - 1
 def task_note(task: Task) -> bytes:
     return _pack(
         {
-            "id": task.id,
+            "id": _id(task.id),
             "site": task.site,
             "kind": str(task.kind),
-            "round": task.round,
+            "round": _count(task.round, _MAX_ROUND),
             "name": task.name,
             "config": dict(task.config),
             "body": task.body,
@@ -55,10 +55,10 @@ def result_note(result: Result) -> bytes:
     error = None if result.error is None else [str(result.error.failure), result.error.reason]
     return _pack(
         {
-            "task": result.task,
+            "task": _id(result.task),
             "site": result.site,
             "metrics": _floats(result.metrics),
-            "examples": result.examples,
+            "examples": None if result.examples is None else _count(result.examples),
             "body": result.body,
             "error": error,
         }
