@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,25 @@ class Watched:
                     if header["t"] == kind:
                         return header
                 await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def ends() -> Callable[[int], bool]:
+    """Has this process ended, within a few seconds? A zombie has."""
+
+    def wait(pid: int, seconds: float = 5) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            except OSError:
+                return True
+            if state == "Z":
+                return True
+            time.sleep(0.01)
+        return False
+
+    return wait
 
 
 @pytest.fixture
