@@ -27,7 +27,7 @@ def measure(size: int, repeats: int = 5) -> dict[str, float]:
     warm = np.frombuffer(mapping, np.uint8)
     warm[:] = 0
     sealed = memoryview(bytearray(SEGMENT + 16))
-    plain = memoryview(source)
+    plain = memoryview(source.data)
 
     def copy() -> None:
         target[:] = source

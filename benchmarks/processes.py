@@ -75,7 +75,7 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def wait_for(what: str, ready: Callable[[], bool], seconds: float, every: float = 0.2) -> None:
-    """Poll ``ready`` until it is true; raises :class:`TooSlow` naming ``what`` after ``seconds``."""
+    """Poll ``ready`` until it is true; raises :class:`TooSlow` after ``seconds``."""
     until = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > until:

@@ -27,8 +27,19 @@ class Usage:
     pss: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     #: (Unix time, role -> CPU seconds of all its processes so far), in the order of time.
     cpu: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+    #: (Unix time, role -> RSS of its largest process then), in the order of time.
+    rss_then: list[tuple[float, dict[str, int]]] = field(default_factory=list)
     #: The largest sum of RSS over all processes.
     total: int = 0
+
+    def rss_between(self, begin: float, end: float) -> dict[str, int]:
+        """Peak RSS of each role's largest process between two Unix times."""
+        found: dict[str, int] = defaultdict(int)
+        for then, sizes in self.rss_then:
+            if begin <= then <= end:
+                for role, size in sizes.items():
+                    found[role] = max(found[role], size)
+        return dict(found)
 
     def cpu_between(self, begin: float, end: float) -> dict[str, float]:
         """CPU seconds of each role between two Unix times, as close as samples come."""
@@ -76,13 +87,15 @@ class Watch:
             with contextlib.suppress(psutil.Error):
                 parent = psutil.Process(root)
                 for process in (parent, *parent.children(recursive=True)):
-                    if process.pid not in self._known:
-                        self._known[process.pid] = (process, self._role(name, process))
+                    known, _ = self._known.get(process.pid, (process, ""))
+                    # asked again each time: between fork and exec it looks like its parent
+                    self._known[process.pid] = (known, self._role(name, process))
 
     def _sample(self) -> None:
         if self._ticks % 5 == 0 or not self._known:
             self._find()
         total = 0
+        now: dict[str, int] = defaultdict(int)
         for pid, (process, role) in list(self._known.items()):
             try:
                 with process.oneshot():
@@ -91,6 +104,7 @@ class Watch:
             except psutil.Error:
                 continue
             total += rss
+            now[role] = max(now[role], rss)
             self._spent[pid] = times.user + times.system
             self.usage.rss[role] = max(self.usage.rss[role], rss)
             if self._pss and self._ticks % 10 == 0:
@@ -101,5 +115,6 @@ class Watch:
         cpu: dict[str, float] = defaultdict(float)
         for pid, spent in self._spent.items():  # what ended stays counted
             cpu[self._known[pid][1]] += spent
+        self.usage.rss_then.append((time.time(), dict(now)))
         self.usage.cpu.append((time.time(), dict(cpu)))
         self._ticks += 1

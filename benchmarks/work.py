@@ -70,7 +70,9 @@ class Run:
     wall: float
     #: Role -> peak bytes of memory of its processes.
     memory: dict[str, int] = field(default_factory=dict)
-    #: Role -> the same in PSS.
+    #: Role -> the same during the rounds alone, without start and release.
+    memory_in_rounds: dict[str, int] = field(default_factory=dict)
+    #: Role -> peak in PSS.
     pss: dict[str, int] = field(default_factory=dict)
     #: Role -> CPU seconds of all its processes during the rounds.
     cpu: dict[str, float] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class Run:
     def observe(self, usage: Usage) -> None:
         """Keep what was seen of the processes, CPU during the rounds only."""
         self.memory = {**usage.rss, "total": usage.total}
+        self.memory_in_rounds = usage.rss_between(self.stamps[0], self.stamps[-1])
         self.pss = dict(usage.pss)
         self.cpu = usage.cpu_between(self.stamps[0], self.stamps[-1])
 
