@@ -46,6 +46,10 @@ from nvflare.apis.impl.wf_comm_server import (  # noqa: E402
     _DeadClientStatus,
 )
 from nvflare.fuel.data_event.data_bus import DataBus  # noqa: E402
+from nvflare.fuel.f3.comm_error import CommError  # noqa: E402
+from nvflare.fuel.f3.communicator import driver_mgr as driver_manager  # noqa: E402
+from nvflare.fuel.f3.connection import Connection  # noqa: E402
+from nvflare.fuel.f3.drivers.base_driver import BaseDriver  # noqa: E402
 from nvflare.fuel.hci.server.authz import AuthorizationService  # noqa: E402
 from nvflare.fuel.sec.audit import AuditService  # noqa: E402
 from nvflare.fuel.utils.config_service import ConfigService  # noqa: E402
@@ -56,9 +60,11 @@ from nvflare.private.fed.app.deployer.base_client_deployer import BaseClientDepl
 from nvflare.private.fed.app.utils import init_security_content_service  # noqa: E402
 from nvflare.private.fed.client import client_runner as client_runner_module  # noqa: E402
 from nvflare.private.fed.client.client_app_runner import ClientAppRunner  # noqa: E402
+from nvflare.private.fed.client.command_agent import CommandAgent  # noqa: E402
 from nvflare.private.fed.server import fed_server as fed_server_module  # noqa: E402
 from nvflare.private.fed.server.fed_server import FederatedServer  # noqa: E402
 from nvflare.private.fed.server.server_app_runner import ServerAppRunner  # noqa: E402
+from nvflare.private.fed.server.server_command_agent import ServerCommandAgent  # noqa: E402
 from nvflare.private.fed.server.server_commands import (  # noqa: E402
     GetTaskCommand,
     SubmitUpdateCommand,
@@ -81,9 +87,13 @@ __all__ = [
     "AuditService",
     "AuthorizationService",
     "BaseClientDeployer",
+    "BaseDriver",
     "BcastForeverTaskManager",
     "BcastTaskManager",
     "ClientAppRunner",
+    "CommError",
+    "CommandAgent",
+    "Connection",
     "ConfigService",
     "DataBus",
     "DatumManager",
@@ -93,6 +103,7 @@ __all__ = [
     "FederatedServer",
     "GetTaskCommand",
     "ServerAppRunner",
+    "ServerCommandAgent",
     "ServerEngine",
     "ServerRunner",
     "SimulatorAuditor",
@@ -101,6 +112,7 @@ __all__ = [
     "TaskConstant",
     "WFCommServer",
     "client_runner_module",
+    "driver_manager",
     "fed_server_module",
     "fobs_core",
     "fobs_initialize",

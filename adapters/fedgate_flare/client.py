@@ -14,8 +14,7 @@ from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
 from nvflare.fuel.f3.cellnet.defs import ReturnCode as CellReturnCode
 
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import messages
-from fedgate_flare.aux import AuxLink
+from fedgate_flare import cells, messages
 from fedgate_flare.job_folder import SERVER
 from fedgate_flare.mailbox import Mailbox
 from fedgate_flare.wake import Bell, HastyTime, ring_after, wake_modules
@@ -44,8 +43,11 @@ def make_wakeful(bell: Bell) -> HastyTime:
     return clock
 
 
-def build_runner(deployed: Deployed, mailbox: Mailbox) -> tuple[Any, Namespace]:
-    """The job's client runner, with its executors built and its wires replaced."""
+def build_runner(deployed: Deployed, mailbox: Mailbox, *, trainers: bool) -> tuple[Any, Namespace]:
+    """The job's client runner, with its executors built and its wires replaced.
+
+    ``trainers``: the job starts trainers in other processes.
+    """
     name = deployed.participant
     args = _arguments(deployed)
     deployer = private.BaseClientDeployer()
@@ -62,14 +64,21 @@ def build_runner(deployed: Deployed, mailbox: Mailbox) -> tuple[Any, Namespace]:
         }
     )
     federated = deployer.create_fed_client(args)
-    federated.token, federated.token_signature, federated.ssid = f"fedgate-{name}", "NA", "fedgate"
+    federated.token, federated.token_signature, federated.ssid = args.token, "NA", "fedgate"
+    federated.communicator.set_auth(name, args.token, "NA", "fedgate")
     application = private.ClientAppRunner()
+    cell = cells.open_site_cell(name, deployed.job_id, federated, application, trainers=trainers)
     runner = application.create_client_runner(
         str(deployed.app), args, "config", federated, False, []
     )
     federated.set_client_runner(runner)
+    runner.engine.cell = cell
+    runner.set_cell(cell)
+    with runner.engine.new_context() as context:
+        application.command_agent.start(context)
     application.sync_up_parents_process(federated)
     _replace_wires(federated.communicator, runner, mailbox)
+    _answer_housekeeping(runner.engine)
     runner.default_task_fetch_interval = 0.0
     for handler in runner.engine.handlers:
         if isinstance(handler, private.FedEventRunner):
@@ -77,27 +86,24 @@ def build_runner(deployed: Deployed, mailbox: Mailbox) -> tuple[Any, Namespace]:
     return runner, args
 
 
-def link_aux(runner: Any, link: AuxLink) -> None:
-    """Send auxiliary messages through ``link``; those about the session are answered here."""
-    engine = runner.engine
-
-    def multicast(
-        topic: str, target_requests: dict[str, Shareable], timeout: float, fl_ctx: FLContext,
-        optional: bool = False, secure: bool = False,
-    ) -> dict[str, Shareable]:  # fmt: skip
-        if topic in _LOCAL:
-            return {name: make_reply(ReturnCode.OK) for name in target_requests}
-        return link.send(target_requests, topic, timeout, fl_ctx)
+def _answer_housekeeping(engine: Any) -> None:
+    """Messages about the session are answered here; all others carry allowed properties only."""
+    cells.make_discreet(engine.aux_runner)
+    original = engine.send_aux_request
 
     def send(
         targets: Any, topic: str, request: Shareable, timeout: float, fl_ctx: FLContext,
         optional: bool = False, secure: bool = False,
     ) -> dict[str, Shareable]:  # fmt: skip
-        names = [SERVER] if not targets else [targets] if isinstance(targets, str) else targets
-        return multicast(topic, dict.fromkeys(names, request), timeout, fl_ctx, optional, secure)
+        if topic in _LOCAL:
+            names = [SERVER] if not targets else [targets] if isinstance(targets, str) else targets
+            return {name: make_reply(ReturnCode.OK) for name in names}
+        replies: dict[str, Shareable] = original(
+            targets, topic, request, timeout, fl_ctx, optional, secure
+        )
+        return replies
 
     engine.send_aux_request = send
-    engine.multicast_aux_requests = multicast
 
 
 def _replace_wires(communicator: Any, runner: Any, mailbox: Mailbox) -> None:

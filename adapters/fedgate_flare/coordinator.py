@@ -8,17 +8,15 @@ import threading
 from typing import Any
 
 from nvflare.apis.fl_constant import FLContextKey
-from nvflare.apis.shareable import Shareable
 
 from fedgate.adapter import Federation, Workload
 from fedgate.errors import WorkloadFailed
 from fedgate_flare import _nvflare_private as private
+from fedgate_flare import cells
 from fedgate_flare.artifacts import RunFolder
-from fedgate_flare.aux import AuxLink
 from fedgate_flare.hub import Hub
 from fedgate_flare.ledger import Ledger
 from fedgate_flare.liveness import Liveness
-from fedgate_flare.messages import SITE_PROPERTIES
 from fedgate_flare.process import prepare
 from fedgate_flare.release import Publisher
 from fedgate_flare.server import Observer, Runner, Server, arguments, make_wakeful
@@ -71,7 +69,7 @@ class _Coordinator:
         for site in self._federation.sites():
             if not site.online:
                 self._liveness.report(site.name)
-        self._link_aux()
+        self._open_line()
         self._hub.start()
         try:
             private.ServerAppRunner(self._server).start_server_app(
@@ -138,22 +136,17 @@ class _Coordinator:
             context.set_prop(FLContextKey.FATAL_SYSTEM_ERROR, True, private=True, sticky=True)
             runner.abort(context)
 
-    def _link_aux(self) -> None:
-        engine = self._server.engine
-
-        def dispatch(topic: str, request: Shareable) -> Shareable:
-            with engine.new_context() as context:
-                reply: Shareable = engine.dispatch(topic, request, context)
-                return reply
-
-        engine.aux = AuxLink(
-            lambda: [s.name for s in self._federation.sites()],
+    def _open_line(self) -> None:
+        """FLARE's message layer, for what is neither task nor result."""
+        line = cells.server_line(
+            self._deployed.job_id, tuple(s.name for s in self._federation.sites()),
             self._federation.post,
-            dispatch,
-            self._deployed.job_id,
-            SITE_PROPERTIES,
-        )
-        self._federation.on_frame(engine.aux.receive)
+        )  # fmt: skip
+        self._federation.on_frame(line.receive)
+        self._federation.on_site_lost(line.drop)
+        cell = cells.open_server_cell(self._server, self._deployed.job_id, line)
+        self._server.cell = cell
+        self._server.engine.set_cell(cell)
 
 
 def _do_not_linger(handler: Any) -> None:

@@ -17,6 +17,10 @@ from fedgate.task import Failure, TaskKind
 
 #: Public properties of a site that may travel with its results: FLContexts collect much else.
 SITE_PROPERTIES = frozenset({"current_round"})
+#: What FLARE itself needs to know of a message's sender.
+_IDENTITY = frozenset(
+    {ReservedKey.IDENTITY_NAME, ReservedKey.RUN_NUM, ReservedKey.FQSN, ReservedKey.IS_LEAF}
+)
 #: Return codes of results that carry an answer.
 ANSWERS = frozenset({ReturnCode.OK, ReturnCode.EARLY_TERMINATION})
 _MAX_METRICS = 1000
@@ -66,6 +70,22 @@ def detach_peer(message: Shareable, allowed: frozenset[str] | None = None) -> No
         properties = {k: v for k, v in properties.items() if k in allowed}
     message.set_peer_context(None)
     message.set_peer_props(properties)
+
+
+def restricted(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties of a sender that may travel with an auxiliary message."""
+    return {k: v for k, v in properties.items() if k in SITE_PROPERTIES or k in _IDENTITY}
+
+
+def restrict_peer(message: Shareable) -> None:
+    """Keep of a message's peer context what may travel."""
+    context = message.get_peer_context()
+    if isinstance(context, FLContext):
+        kept = FLContext()
+        kept.set_public_props(restricted(context.get_all_public_props()))
+        message.set_peer_context(kept)
+    if isinstance(properties := message.get_peer_props(), dict):
+        message.set_peer_props(restricted(properties))
 
 
 def peer_properties(message: Shareable, allowed: frozenset[str] | None = None) -> dict[str, Any]:

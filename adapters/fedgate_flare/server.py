@@ -15,8 +15,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.app_common.app_event_type import AppEventType
 
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import wake
-from fedgate_flare.aux import AuxLink
+from fedgate_flare import cells, wake
 from fedgate_flare.workspace import Deployed
 
 # ruff: noqa: ARG005 - the signatures of overridden methods are FLARE's
@@ -75,10 +74,9 @@ class Runner(private.ServerRunner):  # type: ignore[misc]
 
 
 class Engine(private.ServerEngine):  # type: ignore[misc]
-    """The roster comes from the job; what would go over FLARE's wires goes to the aux link."""
+    """The roster comes from the job; sites learn of the end from Fedgate."""
 
     roster: tuple[str, ...] = ()
-    aux: AuxLink | None = None
     on_roster: Callable[[], None] = staticmethod(lambda: None)
 
     def sync_clients_from_main_process(self) -> None:
@@ -91,28 +89,20 @@ class Engine(private.ServerEngine):  # type: ignore[misc]
     def persist_components(self, fl_ctx: FLContext, completed: bool) -> None:
         """A job starts over when its enclave dies; there are no snapshots."""
 
+    def set_run_manager(self, run_manager: Any) -> None:
+        super().set_run_manager(run_manager)
+        cells.make_discreet(run_manager.aux_runner)
+
     def send_aux_request(
         self, targets: Any, topic: str, request: Shareable, timeout: float, fl_ctx: FLContext,
         optional: bool = False, secure: bool = False,
     ) -> dict[str, Shareable]:  # fmt: skip
-        names = [c.name for c in self.get_clients()] if not targets else list(targets)
-        return self.multicast_aux_requests(
-            topic, {n: _copy(request) for n in names}, timeout, fl_ctx, optional, secure
+        if topic == ReservedTopic.END_RUN:
+            return {}
+        replies: dict[str, Shareable] = super().send_aux_request(
+            targets, topic, request, timeout, fl_ctx, optional, secure
         )
-
-    def multicast_aux_requests(
-        self, topic: str, target_requests: dict[str, Shareable], timeout: float,
-        fl_ctx: FLContext, optional: bool = False, secure: bool = False,
-    ) -> dict[str, Shareable]:  # fmt: skip
-        if topic == ReservedTopic.END_RUN or self.aux is None:
-            return {}  # sites learn of the end from Fedgate
-        return self.aux.send(target_requests, topic, timeout, fl_ctx)
-
-
-def _copy(request: Shareable) -> Shareable:
-    copied = Shareable()
-    copied.update(request)
-    return copied
+        return replies
 
 
 class Server(private.FederatedServer):  # type: ignore[misc]
@@ -123,6 +113,7 @@ class Server(private.FederatedServer):  # type: ignore[misc]
         self._on_start = on_start
         # The frequency is a mere fallback: the end of the run rings the bell.
         super().__init__(project_name="fedgate", args=args, check_engine_frequency=1.0)
+        self.server_state.ssid = "fedgate"
 
     def _create_server_engine(self, args: Namespace, snapshot_persistor: Any) -> Engine:
         return Engine(self, args, self.client_manager, snapshot_persistor)

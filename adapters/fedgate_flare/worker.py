@@ -11,9 +11,8 @@ from nvflare.apis.shareable import ReturnCode, Shareable
 
 from fedgate.adapter import SiteContext, Workload
 from fedgate.errors import WorkloadFailed
-from fedgate.task import Failure, Frame, Result, Task, TaskError
-from fedgate_flare import client, messages
-from fedgate_flare.aux import AuxLink
+from fedgate.task import Failure, Result, Task, TaskError
+from fedgate_flare import cells, client, messages
 from fedgate_flare.codec import decode, encode
 from fedgate_flare.job_folder import SERVER
 from fedgate_flare.last_error import LastError
@@ -37,9 +36,9 @@ class FlareWorker:
         self._bell = Bell()
         clock = client.make_wakeful(self._bell)
         self._mailbox = Mailbox()
-        self._runner, args = client.build_runner(deployed, self._mailbox)
-        link = self._make_link(site, deployed.job_id)
-        client.link_aux(self._runner, link)
+        line = cells.site_line(site.name, site.post)
+        site.on_frame(lambda frame: line.receive(SERVER, frame))
+        self._runner, args = client.build_runner(deployed, self._mailbox, trainers=False)
         self._thread = threading.Thread(
             target=self._run, args=(str(deployed.app), args), name="flare-client", daemon=True
         )
@@ -94,18 +93,3 @@ class FlareWorker:
             task_id, site, model=model if len(model) else None, metrics=metrics,
             examples=examples, body=body,
         )  # fmt: skip
-
-    def _make_link(self, site: SiteContext, job_id: str) -> AuxLink:
-        engine = self._runner.engine
-
-        def dispatch(topic: str, request: Shareable) -> Shareable:
-            with engine.new_context() as context:
-                reply: Shareable = engine.dispatch(topic, request, context)
-                return reply
-
-        def post(_peer: str, frame: Frame) -> None:
-            site.post(frame)
-
-        link = AuxLink(lambda: [SERVER], post, dispatch, job_id, messages.SITE_PROPERTIES)
-        site.on_frame(lambda frame: link.receive(SERVER, frame))
-        return link
