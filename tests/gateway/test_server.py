@@ -18,7 +18,8 @@ from fedgate.errors import Denied, Unauthenticated, Unavailable
 from fedgate.job import JobEvent
 from fedgate_gateway.api.app import create_app
 from fedgate_gateway.api.server import serve
-from fedgate_gateway.pki import Authority, Credentials, PeerKind, enrol, peer_of
+from fedgate_gateway.pki import Authority, Credentials, PeerKind, peer_of
+from fedgate_gateway.pki.enrol import enrol
 from fedgate_gateway.pki.enrol import trusting
 
 pytestmark = pytest.mark.e2e

@@ -8,7 +8,8 @@ from fedgate_gateway.cli.client import Client
 from fedgate_gateway.cli.profile import load_profile
 from fedgate_gateway.dev.files import Writer
 from fedgate_gateway.dev.layout import ENCLAVE, Layout
-from fedgate_gateway.pki import Credentials, PeerKind, enrol
+from fedgate_gateway.pki import Credentials, PeerKind
+from fedgate_gateway.pki.enrol import enrol
 from fedgate_gateway.pki.private_files import write_private
 
 #: A developer submits, watches and audits; tokens and enrolments take the administrator's profile.

@@ -1,11 +1,11 @@
 """Who is who on the link: the gateway's own CA, enrolment by one-time token, revocation.
 
-The registers that need the database are in ``peers`` and ``enrolment``; sites and enclaves import
-this package without loading any of that.
+What needs the database is in ``peers`` and ``enrolment``, what needs an HTTP client in ``enrol``;
+sites and enclaves import this package without loading either.
 """
 
 from fedgate_gateway.pki.authority import Authority, ServerFiles
-from fedgate_gateway.pki.enrol import Credentials, enrol, load_or_create_identity
+from fedgate_gateway.pki.credentials import Credentials, load_or_create_identity
 from fedgate_gateway.pki.names import PeerKind, fingerprint, load_certificate, peer_of
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Credentials",
     "PeerKind",
     "ServerFiles",
-    "enrol",
     "fingerprint",
     "load_certificate",
     "load_or_create_identity",

@@ -11,21 +11,16 @@ import binascii
 import hmac
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
 
@@ -39,53 +34,14 @@ from fedgate.errors import (
 )
 from fedgate_gateway.pki.authority import key_pem
 from fedgate_gateway.pki.certificates import new_key
+from fedgate_gateway.pki.credentials import Credentials, load_or_create_identity
 from fedgate_gateway.pki.enrolment_token import EnrolmentToken
 from fedgate_gateway.pki.names import check_peer, fingerprint, load_certificate, peer_of
-from fedgate_gateway.pki.private_files import private_folder, read_private, write_private
+from fedgate_gateway.pki.private_files import private_folder, write_private
 from fedgate_gateway.pki.proof import prove
 
 _MAX_ANSWER = 64 * 1024
 _SECONDS = 20.0
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What a peer needs to link to the gateway, and to sign in its own name."""
-
-    ca: Path
-    certificate: Path
-    key: Path
-    identity: Path
-
-    @classmethod
-    def of(cls, data_dir: Path) -> Credentials:
-        return cls(
-            data_dir / "ca.pem",
-            data_dir / "client.pem",
-            data_dir / "client.key",
-            data_dir / "identity.key",
-        )
-
-    @property
-    def complete(self) -> bool:
-        """True once this peer has enrolled."""
-        return all(file.exists() for file in (self.ca, self.certificate, self.key, self.identity))
-
-
-def load_or_create_identity(data_dir: Path) -> Ed25519PrivateKey:
-    """The Ed25519 identity key in ``data_dir``; it outlives enrolments, since rosters name it."""
-    path = Credentials.of(private_folder(data_dir)).identity
-    if not path.exists():
-        fresh = Ed25519PrivateKey.generate()
-        pem = fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_private(path, pem)
-    try:
-        key = load_pem_private_key(read_private(path), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InvalidConfig(f"{path} holds no private key", why=str(error)) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise InvalidConfig(f"the identity key {path} is not an Ed25519 key")
-    return key
 
 
 def enrol(api_url: str, token: str, kind: str, name: str, data_dir: Path) -> Credentials:

@@ -18,9 +18,13 @@ from pathlib import Path
 
 from fedgate.errors import Conflict, DeadlineExceeded, InvalidMessage, NotFound, Unavailable
 
-_WINDOW_BYTES = 8 * 1024 * 1024
+_WINDOW_BYTES = 4 * 1024 * 1024
 _IDLE_FILES = 4
 _IDLE_FILE_BYTES = 512 * 1024 * 1024
+#: Cargo that one peer may have on its way; each costs a descriptor.
+_MOST_OF_A_SENDER = 256
+#: Cargo that nobody touched for so many seconds goes when its room is needed.
+_STALE_SECONDS = 300.0
 
 
 @dataclass(eq=False)
@@ -74,6 +78,11 @@ class CargoSpool:
             raise Conflict("a cargo of this id is here already")
         if len(id) != 16 or not receivers or size < 0:
             raise InvalidMessage("a cargo needs an id of 16 bytes, a size and receivers")
+        if sum(c.sender == sender for c in self._cargo.values()) >= _MOST_OF_A_SENDER:
+            raise Unavailable(
+                "too many models of one sender are on their way", why=f"{_MOST_OF_A_SENDER}"
+            )
+        self._make_room(size)
         if size > self._cargo_bytes or size > self._left:
             raise Unavailable(
                 "the gateway has no room for this model",
@@ -87,6 +96,14 @@ class CargoSpool:
         appeared.set()
         return cargo
 
+    def _make_room(self, size: int) -> None:
+        """Give up what its receivers seem to have given up."""
+        oldest = time.monotonic() - _STALE_SECONDS
+        for cargo in sorted(self._cargo.values(), key=lambda c: c.touched):
+            if size <= self._left or cargo.touched > oldest:
+                return
+            self.fail(cargo, "nobody fetched it, and its room was needed")
+
     def _file(self) -> int:
         if self._idle:
             return self._idle.pop()[0]
@@ -94,6 +111,8 @@ class CargoSpool:
 
     def append(self, cargo: Cargo, frame: bytes, payload: int) -> None:
         """One frame that carries ``payload`` bytes of ciphertext."""
+        if cargo.failed:
+            raise Unavailable("this cargo was given up", why=cargo.failed)
         cargo.received += payload
         if cargo.received > cargo.size:
             self.fail(cargo, "it is larger than announced")
@@ -109,6 +128,8 @@ class CargoSpool:
         cargo.wake()
 
     def end(self, cargo: Cargo) -> None:
+        if cargo.failed:
+            raise Unavailable("this cargo was given up", why=cargo.failed)
         if cargo.received != cargo.size:
             self.fail(cargo, "its upload ended early")
             raise InvalidMessage(
@@ -128,19 +149,22 @@ class CargoSpool:
     ) -> AsyncIterator[bytes]:
         """Frames from ``first`` on as they arrive; the cargo goes once all receivers had it.
 
-        Waits up to ``patience`` seconds for a cargo that was not announced yet, and for each next
-        frame. Raises :class:`NotFound` for cargo that is not for this receiver.
+        Waits up to ``patience`` seconds (a quarter of them for a cargo that was not announced yet)
+        for each next frame. Raises :class:`NotFound` for cargo that is not for this receiver.
         """
-        cargo = await self._find(job, id, patience)
+        cargo = await self._find(job, id, patience / 4)
         if receiver not in cargo.receivers:
             raise NotFound("there is no such cargo for this peer")
         position = first
         while True:
-            while position < cargo.frames:
+            while position < cargo.frames and cargo.fd >= 0:
+                cargo.touched = time.monotonic()
                 yield self._frame(cargo, position)
                 position += 1
             if cargo.failed:
                 raise Unavailable("the sender did not finish this cargo", why=cargo.failed)
+            if cargo.fd < 0:
+                raise NotFound("this cargo was fetched by all its receivers already")
             if cargo.done:
                 break
             try:
