@@ -18,7 +18,7 @@ from fedgate_gateway.dev.datasets import DatasetTemplate
 from fedgate_gateway.dev.layout import ENCLAVE, PROJECT, Layout
 from fedgate_gateway.dev.ports import HOST, choose
 from fedgate_gateway.link.terms import fingerprint
-from fedgate_gateway.pki.enrol import load_or_create_identity
+from fedgate_gateway.pki.credentials import load_or_create_identity
 from fedgate_gateway.pki.private_files import private_folder
 from fedgate_gateway.sealed.keys import RecipientKey
 
