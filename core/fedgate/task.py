@@ -8,7 +8,7 @@ egress guard and privacy work on ``model`` and ``metrics``, while ``body`` is me
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fedgate.model import Model
@@ -82,6 +82,22 @@ class Frame:
     channel: str
     topic: str
     body: bytes
+
+    @property
+    def name(self) -> str:
+        return f"{self.channel}:{self.topic}"
+
+
+def frame_allowed(name: str, rules: Iterable[str]) -> bool:
+    """Does a rule list ``channel:topic``? A rule that ends with ``*`` lists all that begins so.
+
+    A name with ``*`` at its end is what a workload asks for beforehand: only a rule at least as
+    wide covers it.
+    """
+    return any(
+        name == rule or (rule.endswith("*") and ":" in rule and name.startswith(rule[:-1]))
+        for rule in rules
+    )
 
 
 @dataclass(frozen=True)

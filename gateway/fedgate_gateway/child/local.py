@@ -16,12 +16,13 @@ from fedgate import plugins
 from fedgate.bundle import Bundle
 from fedgate.errors import DeadlineExceeded, FedgateError
 from fedgate.model import Model
-from fedgate.task import Failure, Frame, Round, Scalar, Task
+from fedgate.task import Failure, Frame, Round, Scalar, Task, frame_allowed
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Child, ChildSpec, Incoming
 from fedgate_gateway.child.parts import Part
 from fedgate_gateway.config import Runtime
 from fedgate_gateway.enclave.conductor import Conductor, Published
+from fedgate_gateway.link.traffic import Traffic
 from fedgate_gateway.sandbox.choose import open_sandbox
 
 
@@ -44,6 +45,7 @@ class LocalRun:
     log: str = ""
     site_logs: dict[str, str] = field(default_factory=dict)
     refused_frames: list[str] = field(default_factory=list)
+    frames: Traffic = field(default_factory=Traffic)
     error: FedgateError | None = None
 
 
@@ -167,10 +169,11 @@ class _Run:
                 self._maybe_go()
             case "frame":
                 frame = notes.read_frame(incoming.note)
-                if f"{frame.channel}:{frame.topic}" in self.frames:
+                if frame_allowed(frame.name, self.frames):
+                    self.result.frames.count(site, frame, "out")
                     self.conductor.frame(site, frame)
                 else:
-                    self.result.refused_frames.append(f"{site} {frame.channel}:{frame.topic}")
+                    self.result.refused_frames.append(f"{site} {frame.name}")
             case "result":
                 model = None if incoming.model is None else incoming.model.view
                 size = len(incoming.note) + (0 if model is None else len(model))
@@ -197,7 +200,11 @@ class _Run:
             worker.send("task", note=note, model=None if model is None else model.view)
 
     def send_frame(self, site: str, frame: Frame, note: bytes) -> None:
-        self.workers[site].send("frame", note=note)
+        if frame_allowed(frame.name, self.frames):
+            self.result.frames.count(site, frame, "in")
+            self.workers[site].send("frame", note=note)
+        else:
+            self.result.refused_frames.append(f"{site} {frame.name}")
 
     def _published(self, published: Published) -> None:
         self.result.metrics_by_round[published.round] = dict(published.metrics)

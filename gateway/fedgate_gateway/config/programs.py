@@ -12,6 +12,7 @@ from fedgate_gateway.config.base import ConfigPath, Section
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 _ADAPTERS = ("flower", "flare")
+_FRONT_DOORS = ("flower",)
 
 
 class Listen(Section):
@@ -36,6 +37,9 @@ class GatewayProject(Section):
 
     sites: tuple[str, ...]
     policy: ConfigPath | None = None
+    #: What a job gets that comes through a front door and names no datasets itself: a framework's
+    #: own command has no option for them.
+    datasets: tuple[str, ...] = ()
 
 
 class GatewayConfig(Section):
@@ -50,6 +54,8 @@ class GatewayConfig(Section):
     #: obstore URL; empty: a folder inside ``data``.
     objects: str = ""
     adapters: tuple[str, ...] = _ADAPTERS
+    #: Frameworks whose own command may talk to this gateway, from ``fedgate.front_doors``.
+    front_doors: tuple[str, ...] = _FRONT_DOORS
     projects: Mapping[str, GatewayProject]
     limits: GatewayLimits = GatewayLimits()
 
@@ -124,7 +130,7 @@ class Guard(Section):
     #: Bytes of the part we cannot read (``body``), and of all opaque frames of a job.
     body_bytes: int = Field(default=16 * MIB, ge=0)
     frame_bytes: int = Field(default=16 * MIB, ge=0)
-    #: "channel:topic" of opaque frames that may leave; none by default.
+    #: "channel:topic" of opaque frames that may cross, a "*" at the end for any; none by default.
     frames: tuple[str, ...] = ()
 
 

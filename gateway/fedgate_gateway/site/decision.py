@@ -8,6 +8,7 @@ from fedgate import plugins
 from fedgate.bundle import Bundle
 from fedgate.errors import Denied, InvalidBundle, NotFound
 from fedgate.manifest import Manifest
+from fedgate.task import frame_allowed
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import ProjectConfig, SiteConfig
 from fedgate_gateway.link.spec import Spec
@@ -63,6 +64,7 @@ class Decider:
 
         Asked for each kind of evidence that this site trusts: one must do.
         """
+        self._check_frames(manifest)
         decisions = [
             self._decide(spec, manifest, EvidenceFacts(kind, kind != "simulated"))
             for kind in self._config.evidence
@@ -75,6 +77,17 @@ class Decider:
             why=decisions[0].why if decisions else "it trusts no kind of evidence",
             remedy="see the site's policy, or ask its data owner",
         )
+
+    def _check_frames(self, manifest: Manifest) -> None:
+        """A workload that would only fail later says beforehand what it cannot do without."""
+        rules = self._config.guard.frames
+        closed = [name for name in manifest.frames if not frame_allowed(name, rules)]
+        if closed:
+            raise Denied(
+                f"site {self._config.name} does not allow the opaque traffic this workload needs",
+                why=", ".join(closed)[:1000],
+                remedy="its data owner can list them in guard.frames",
+            )
 
     def with_claims(self, spec: Spec, manifest: Manifest, claims: Claims) -> Decision:
         """The same question with the evidence that was appraised; raises :class:`Denied`."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from fedgate.errors import Denied, FedgateError, InvalidModel
 from fedgate.model import Model, Tensor
-from fedgate.task import Frame, Result, Task, TaskKind
+from fedgate.task import Frame, Result, Task, TaskKind, frame_allowed
 from fedgate_gateway.child.notes import finite
 from fedgate_gateway.config import Guard
 
@@ -60,10 +60,9 @@ class EgressGuard:
                     raise Denied(f"tensor {name!r} of the result holds NaN or infinity")
 
     def check_frame(self, frame: Frame) -> None:
-        name = f"{frame.channel}:{frame.topic}"
-        if name not in self.rules.frames:
+        if not frame_allowed(frame.name, self.rules.frames):
             raise Denied(
-                f"opaque traffic {name!r} may not leave this site",
+                f"opaque traffic {frame.name!r} may not cross at this site",
                 why="it is not listed in guard.frames",
             )
         self._frame_bytes += len(frame.body)
