@@ -317,6 +317,20 @@ def test_a_large_or_deep_body_is_refused(client, admin, content):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_a_large_body_of_unknown_size_is_cut_off(client, admin):
+    sent = 0
+
+    def endless():
+        nonlocal sent
+        while sent < 50_000_000:
+            sent += 65536
+            yield b" " * 65536
+
+    headers = {**admin, "content-type": "application/json"}
+    answer = client.post("/api/v1/tokens", headers=headers, content=endless())
+    assert (answer.status_code, answer.json()["what"]) == (413, "the request is too large")
+
+
 def test_answers_are_neither_cached_nor_sniffed(client, admin):
     for path in ("/api/v1/jobs", "/healthz", "/api/v1/nothing"):
         headers = client.get(path, headers=admin).headers

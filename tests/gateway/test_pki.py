@@ -128,6 +128,19 @@ def test_other_names_are_no_peers(authority, names):
         peer_of(certificate.public_bytes(Encoding.PEM))
 
 
+def test_a_peers_name_in_a_servers_certificate_is_no_peer(authority):
+    certificate = certificates._issue(
+        authority._certificate,
+        authority._key,
+        certificates.new_key().public_key(),
+        common_name="site site-1",
+        names=x509.SubjectAlternativeName([x509.UniformResourceIdentifier("fedgate:site:a")]),
+        usage=ExtendedKeyUsageOID.SERVER_AUTH,
+    )
+    with pytest.raises(Unauthenticated):
+        peer_of(certificate.public_bytes(Encoding.PEM))
+
+
 def test_an_identity_key_stays_the_same(tmp_path):
     first = load_or_create_identity(tmp_path / "site")
     assert (

@@ -19,8 +19,7 @@ from fedgate.job import JobEvent
 from fedgate_gateway.api.app import create_app
 from fedgate_gateway.api.server import serve
 from fedgate_gateway.pki import Authority, Credentials, PeerKind, peer_of
-from fedgate_gateway.pki.enrol import enrol
-from fedgate_gateway.pki.enrol import trusting
+from fedgate_gateway.pki.enrol import enrol, trusting
 
 pytestmark = pytest.mark.e2e
 

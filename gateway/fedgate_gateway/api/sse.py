@@ -6,9 +6,8 @@ import json
 from collections.abc import AsyncIterator
 
 from fedgate.errors import InvalidMessage
-from fedgate.job import JobState
 from fedgate_gateway.control.jobs import JobService
-from fedgate_gateway.control.records import STATE_EVENT, EventRecord
+from fedgate_gateway.control.records import EventRecord
 
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -59,9 +58,3 @@ async def stream(
             return
         if not events:
             yield b": still here\n\n"
-        elif _final(events[-1]):
-            return
-
-
-def _final(event: EventRecord) -> bool:
-    return event.kind == STATE_EVENT and JobState(event.data["state"]).final
