@@ -53,16 +53,17 @@ class Tokens:
             row = session.scalar(select(TokenRow).where(TokenRow.hash == digest))
         # The index looks up a hash, which tells an attacker's clock nothing about the token; the
         # comparison in constant time holds whatever the database compares by.
-        if row is None or not hmac.compare_digest(row.hash, digest) or row.revoked is not None:
-            raise Unauthenticated(
-                "the token is not valid", remedy="ask the gateway's administrator for one"
-            )
-        if row.expires is not None and row.expires <= utc_now():
-            raise Unauthenticated(
-                "the token has expired", remedy="ask the gateway's administrator for a new one"
-            )
-        projects = None if row.projects is None else frozenset(row.projects)
-        return Principal(row.name, row.id, frozenset(Scope(s) for s in row.scopes), projects)
+        if row is None or not hmac.compare_digest(row.hash, digest):
+            raise _invalid()
+        return _principal(row)
+
+    def principal(self, token_id: str) -> Principal:
+        """Whoever a token stands for, if it still counts; raises :class:`Unauthenticated`."""
+        with self._database.read() as session:
+            row = session.get(TokenRow, token_id)
+        if row is None:
+            raise _invalid()
+        return _principal(row)
 
     def create(
         self,
@@ -116,6 +117,23 @@ class Tokens:
             told = {"id": row.id, "name": row.name, "scopes": row.scopes, "projects": None}
             self._audit.append("token.created", told, actor="gateway", session=session)
             return True
+
+
+def _principal(row: TokenRow) -> Principal:
+    if row.revoked is not None:
+        raise _invalid()
+    if row.expires is not None and row.expires <= utc_now():
+        raise Unauthenticated(
+            "the token has expired", remedy="ask the gateway's administrator for a new one"
+        )
+    projects = None if row.projects is None else frozenset(row.projects)
+    return Principal(row.name, row.id, frozenset(Scope(s) for s in row.scopes), projects)
+
+
+def _invalid() -> Unauthenticated:
+    return Unauthenticated(
+        "the token is not valid", remedy="ask the gateway's administrator for one"
+    )
 
 
 def _add(

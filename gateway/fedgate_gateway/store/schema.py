@@ -18,6 +18,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 def metadata() -> MetaData:
     """All tables, also those of the audit log, which lives in the same database."""
     import fedgate_gateway.audit.tables
+    import fedgate_gateway.front.tables
     import fedgate_gateway.store.tables  # noqa: F401
     from fedgate_gateway.store.base import Base
 
