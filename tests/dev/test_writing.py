@@ -92,7 +92,9 @@ def test_policies_allow_this_federation_s_frameworks_and_datasets_and_still_load
     assert '["plain"]' in text
     assert '["numbers", "more"]' in text
     assert "breast-cancer" not in text.split("known-datasets")[1].split("forbid")[1]
+    assert "Only the datasets numbers and more are offered here." in text
     Policy.from_text(text, "site")
+    Policy.from_text(policies.site_policy(["plain"], []), "a site without data")
     Policy.from_text(policies.gateway_policy(["plain"]), "gateway")
 
 

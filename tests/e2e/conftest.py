@@ -47,6 +47,18 @@ def require_nothing_left(folder: Path, seconds: float = 15) -> None:
     assert found == {}
 
 
+@pytest.fixture
+def plain_workload() -> Path:
+    """Three rounds on the dataset `numbers`; its model approaches the mean of all sites."""
+    return PLAIN
+
+
+@pytest.fixture
+def nothing_left() -> Callable[..., None]:
+    """Fails unless every process of a federation ends within some seconds."""
+    return require_nothing_left
+
+
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory) -> Iterator[Federation]:
     """Two sites with the dataset `numbers`, shared by the tests of a file: leave it as it was."""

@@ -9,10 +9,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PLAIN, require_nothing_left
 
 from fedgate import Model
 from fedgate_gateway.config import GatewayConfig, load_config
@@ -20,6 +20,7 @@ from fedgate_gateway.dev.leftovers import leftovers
 from fedgate_gateway.dev.ports import HOST
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+PLAIN = Path(__file__).parents[1] / "plain" / "workload"
 #: Mean of 2.0 and 4.0, approached by half the way in each of three rounds.
 EXPECTED = 3.0 * (1 - 0.5**3)
 
@@ -68,12 +69,14 @@ def test_a_job_that_fails_exits_with_1_and_its_log_says_why(federation, fedgate,
     assert "no site returned a model" in fedgate(profile, "job", "logs", job).out
 
 
-def test_a_job_that_sites_deny_exits_with_77_and_their_reason(federation, fedgate, tmp_path):
-    ran = fedgate(
-        federation.profile_path, "job", "submit", PLAIN, "--datasets", "payroll", "--wait"
-    )
-    assert ran.code == 77
-    assert "Only the datasets" in ran.err
+def test_a_job_that_is_denied_exits_with_77_and_the_reason(federation, fedgate):
+    profile = federation.profile_path
+    ran = fedgate(profile, "job", "submit", PLAIN, "--datasets", "payroll", "--wait")
+    assert ran.code == 77, "at the sites"
+    assert "site-2 has no dataset 'payroll'" in ran.err
+    ran = fedgate(profile, "job", "submit", PLAIN, "--sites", "site-1")
+    assert ran.code == 77, "at the gateway"
+    assert "A job needs at least two sites." in ran.err
 
 
 def test_a_directory_that_is_no_workload_exits_with_65(federation, fedgate, tmp_path):
@@ -150,42 +153,59 @@ def written(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in found}
 
 
-def dev(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "fedgate_gateway.cli.main", "dev", "--dir", str(folder)]
-    process = subprocess.Popen(
-        [*command, "--sites", "2", "--no-examples"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    shown = ""
-    while "Ctrl-C stops everything" not in shown:
-        line = process.stdout.readline()
-        assert line, process.stderr.read()
-        shown += line
-    assert str(folder / "profile.toml") in shown
-    return process
+@pytest.fixture
+def dev() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
+    """`fedgate dev` in the foreground, once it says that everybody is connected."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(folder: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "fedgate_gateway.cli.main", "dev", "--dir", str(folder)]
+        process = subprocess.Popen(
+            [*command, "--sites", "2", "--no-examples"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        shown = ""
+        while "Ctrl-C stops everything" not in shown:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            shown += line
+        assert str(folder / "profile.toml") in shown
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=30)
 
 
-def test_dev_stays_until_ctrl_c_says_when_a_program_dies_and_leaves_nothing(tmp_path):
+def test_dev_ends_by_ctrl_c_and_leaves_nothing(dev, tmp_path, nothing_left):
     folder = tmp_path / "federation"
     process = dev(folder)
-    assert len(leftovers(folder)) == 5  # itself, gateway, enclave, two sites
+    assert len(leftovers(folder)) == 4, "gateway, enclave, two sites"
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 0
-    require_nothing_left(folder, 0)
+    nothing_left(folder, 0)
 
+
+def test_dev_says_which_program_died_and_stops_the_others(dev, tmp_path, nothing_left):
+    folder = tmp_path / "federation"
     process = dev(folder)
     site = next(p for p, command in leftovers(folder).items() if "site-1.toml" in command)
     os.kill(site, signal.SIGKILL)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 69
     assert "site-1 has ended (exit code -9)" in err
-    require_nothing_left(folder, 0)
+    nothing_left(folder, 0)
 
+
+def test_killing_dev_leaves_nothing_either(dev, tmp_path, nothing_left):
+    folder = tmp_path / "federation"
     process = dev(folder)
-    process.kill()  # nobody is there to stop the others
+    process.kill()
     process.communicate(timeout=30)
-    require_nothing_left(folder)
+    nothing_left(folder)
 
 
 def test_a_port_that_is_taken_later_is_a_clear_error(make_federation, fedgate):
