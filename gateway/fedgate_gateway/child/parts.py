@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedgate.errors import InvalidMessage
+from fedgate.model import Model
 from fedgate_gateway.child.memory import SharedViews
 from fedgate_gateway.child.wire import Message
 
@@ -22,10 +23,17 @@ class Part:
     shared: bool
     holds: int = 0
     dropped: bool = False
+    checked: bool = False
 
     def hold(self) -> Part:
         self.holds += 1
         return self
+
+    def check(self) -> None:
+        """Once: raises :class:`~fedgate.errors.InvalidModel` unless it holds exactly a model."""
+        if not self.checked:
+            Model.parse(self.view)
+            self.checked = True
 
     def release(self) -> None:
         self.holds -= 1

@@ -30,6 +30,9 @@ _EVERY = 1.0
 _REVIEW_SECONDS = 30.0
 _ACTIVE = (JobState.STARTING, JobState.RUNNING)
 _PENDING = (JobState.SUBMITTED, JobState.IN_REVIEW, JobState.QUEUED)
+#: What an enclave may tell people of its job; the rest of a job's events is the gateway's own.
+_EVENTS = frozenset({"round", "metrics", "log", "site-state"})
+_EVENT_CHARS = 256 * 1024
 
 
 class Scheduler:
@@ -191,9 +194,7 @@ class Scheduler:
                 await self._enclave_gone(job, "its enclave was restarted")
                 return
             self._assigned[job.id] = enclave.serial
-            # Sites whose session outlived the enclave's connection continue it.
-            up = pb.PeerState(job=job.id, online=True)
-            self._router.to_sites(route, pb.GatewayMessage(peer=up))
+            self._enclave_is_back(enclave, route)
         for name in taking:
             site = self._connections.site(name)
             if site is None or self._joined.get((job.id, name)) == site.serial:
@@ -203,6 +204,15 @@ class Scheduler:
                 site.send(pb.GatewayMessage(join=spec))
             state = pb.PeerState(job=job.id, site=name, online=True)
             enclave.send(pb.GatewayMessage(peer=state))
+
+    def _enclave_is_back(self, enclave: Connection, route: Route) -> None:
+        """Sessions may have outlived its connection, and sites may have left meanwhile."""
+        up = pb.PeerState(job=route.job, online=True)
+        self._router.to_sites(route, pb.GatewayMessage(peer=up))
+        for name in route.sites:
+            if self._connections.site(name) is None:
+                gone = pb.PeerState(job=route.job, site=name, online=False)
+                enclave.send(pb.GatewayMessage(peer=gone))
 
     async def _enclave_gone(self, job: JobRecord, why: str) -> None:
         self._absent.pop(job.id, None)
@@ -235,12 +245,16 @@ class Scheduler:
 
     def _event(self, report: pb.JobReport) -> None:
         try:
-            data = json.loads(report.event)
+            if len(report.event) > _EVENT_CHARS:
+                raise ValueError(f"{len(report.event)} characters")
+            data = json.loads(report.event, parse_constant=_no_constant)
             kind = data.pop("kind")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            if kind not in _EVENTS:
+                raise ValueError(f"an event of kind {kind!r:.40}")
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             log.warning("an enclave sent a malformed event: %r", error)
             return
-        self._ledger.event(report.job, str(kind), data)
+        self._ledger.event(report.job, kind, data)
 
     async def _finished(self, enclave: Connection, report: pb.JobReport) -> None:
         """Idempotent: an enclave says it again after each reconnect until it is taken."""
@@ -326,6 +340,10 @@ class Scheduler:
         except InvalidTransition as error:
             log.info("job %s: %s", job_id, error)
             return None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def job_spec(job: JobRecord, bundle: BundleRecord, sites: Sequence[str]) -> pb.JobSpec:

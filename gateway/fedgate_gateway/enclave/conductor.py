@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fedgate.errors import FedgateError, InvalidMessage
+from fedgate.model import Model
 from fedgate.task import Failure, Frame, Result, Round, Task, TaskError, TaskKind
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Child, Incoming, check_message
@@ -23,6 +24,8 @@ from fedgate_gateway.enclave.roundbook import RoundBook
 #: After this long without a task under way, a round is reported; a new task reopens nothing.
 _ROUND_IDLE = 0.3
 _MOST_PENDING = 10_000
+#: Messages a coordinator may be behind with before a site's next frame counts as a flood.
+_MOST_WAITING = 5_000
 
 
 class Sites(Protocol):
@@ -99,6 +102,8 @@ class Conductor:
             raise InvalidMessage("the coordinator addressed a site outside its job", why=task.site)
         if task.id in self._pending or len(self._pending) >= _MOST_PENDING:
             raise InvalidMessage("the coordinator reused a task id or has too many tasks")
+        if incoming.model is not None:
+            incoming.model.check()
         self._book.sent(
             task, len(incoming.note) + (len(incoming.model.view) if incoming.model else 0)
         )
@@ -126,6 +131,7 @@ class Conductor:
         numbers = {str(k): float(v) for k, v in metrics.items() if isinstance(v, int | float)}
         before, model = self.published, incoming.model
         if model is not None:
+            model.check()
             model.hold()
             if before is not None and before.model is not None:
                 before.model.release()
@@ -142,7 +148,8 @@ class Conductor:
         """A site's result; returns False when nobody waits for it (it was late).
 
         A :class:`Buffer` must come from the coordinator child's pool. Raises
-        :class:`InvalidMessage` when the site answers for another or does not parse.
+        :class:`InvalidMessage` when the site answers for another or its note does not parse, and
+        :class:`InvalidModel` for bytes that are no model: a coordinator must never meet them.
         """
         result = notes.read_result(note, None)
         pending = self._pending.get(result.task)
@@ -152,6 +159,8 @@ class Conductor:
             return False
         if pending.task.site != site:
             raise InvalidMessage(f"site {site} answered a task of {pending.task.site}")
+        if model is not None:
+            Model.parse(model.view if isinstance(model, Buffer) else model)
         self._settle(result, note, model, size)
         return True
 
@@ -180,7 +189,10 @@ class Conductor:
         self.fail_task(task, Failure.TIMEOUT, f"no result within {seconds:g} s")
 
     def frame(self, site: str, frame: Frame) -> None:
+        """Raises :class:`InvalidMessage` when the coordinator cannot follow: one site's flood."""
         if self.child is not None:
+            if self.child.backlog >= _MOST_WAITING:
+                raise InvalidMessage(f"site {site} sends frames faster than they can be read")
             self.child.send("frame", note=notes.frame_note(frame), site=site)
 
     def waits_for(self, task: str, site: str) -> bool:

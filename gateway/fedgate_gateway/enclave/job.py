@@ -12,7 +12,14 @@ from typing import Any
 
 from fedgate import plugins
 from fedgate.bundle import Bundle
-from fedgate.errors import DeadlineExceeded, Denied, FedgateError, InvalidBundle, Unavailable
+from fedgate.errors import (
+    DeadlineExceeded,
+    Denied,
+    FedgateError,
+    InvalidBundle,
+    InvalidMessage,
+    Unavailable,
+)
 from fedgate.manifest import Manifest
 from fedgate.task import Failure, Frame, Task
 from fedgate_gateway.attestation import Attester
@@ -32,12 +39,21 @@ from fedgate_gateway.link.control import read_control, write_control
 from fedgate_gateway.link.receiver import Received, Receiver
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import fingerprint, project_terms
+from fedgate_gateway.link.traffic import Traffic
 from fedgate_gateway.sandbox.contract import Sandbox
-from fedgate_gateway.sealed import EnclaveKey, IdentityKey, LetterHeader, LetterKind, SessionKeys
+from fedgate_gateway.sealed import (
+    MAX_BODY,
+    EnclaveKey,
+    IdentityKey,
+    LetterHeader,
+    LetterKind,
+    SessionKeys,
+)
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
-_RESULT_BYTES = 1 << 40
+#: The largest model that a site may send.
+_RESULT_BYTES = 16 << 30
 
 
 class EnclaveJob:
@@ -70,8 +86,8 @@ class EnclaveJob:
         self._changed = asyncio.Event()
         self._over: asyncio.Future[FedgateError | None] = asyncio.get_running_loop().create_future()
         self._grace: dict[str, asyncio.TimerHandle] = {}
+        self._absent: dict[str, bool] = {}  # sites lost for their absence -> were they ready
         self._receivers: dict[str, Receiver] = {}
-        self._frame_bytes: dict[tuple[str, str], int] = {}
         self._running = False
         rules = project.release
         self._reports = Reports(
@@ -104,6 +120,7 @@ class EnclaveJob:
             on_round=self._reports.round,
             on_publish=self._published,
         )
+        self._traffic = Traffic()
         self._dispatcher = Dispatcher(
             spec.job, link, self._sessions,
             everyone=len(spec.sites), spawn=self._spawn,
@@ -255,6 +272,8 @@ class EnclaveJob:
         if child is not None and not child.ended:
             await child.stop()
         self._reports.flush()
+        for row in self._traffic.rows():
+            self._reports.audit("frames.passed", row)
         reason = "" if error is None else str(error)
         for site in self.spec.sites:
             session = self._sessions.get(site)
@@ -263,7 +282,7 @@ class EnclaveJob:
                     LetterKind.CONTROL, write_control("over", reason=reason[:1000])
                 )
         if error is not None:
-            with contextlib.suppress(FedgateError):
+            with contextlib.suppress(FedgateError, OSError, TimeoutError):
                 await self._release_log()
         for task in self._tasks:
             task.cancel()
@@ -271,7 +290,7 @@ class EnclaveJob:
             receiver.close()
         self._conductor.close()
         self._sessions.close()
-        shutil.rmtree(self._work, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
         self.finished = pb.Finished(
             succeeded=error is None, reason=reason[:4000], code="" if error is None else error.code
         )
@@ -281,7 +300,7 @@ class EnclaveJob:
         """A failed job's log is what its author needs most; the gate treats it like any other."""
         gate = ReleaseGate(
             self._link, self.spec.job, self.spec.bundle, self._project.release,
-            self.spec.recipient, self._identity,
+            self.spec.recipient, self._identity, attempts=1,
         )  # fmt: skip
         async with asyncio.timeout(10):
             await gate.log(self._log_file)
@@ -333,8 +352,11 @@ class EnclaveJob:
         self._dispatcher.send(task, note, model, session)
 
     def send_frame(self, site: str, frame: Frame, note: bytes) -> None:
+        if len(note) > MAX_BODY:
+            raise InvalidMessage("a frame of the coordinator is too large", why=f"{len(note)}")
         session = self._sessions.get(site)
         if session is not None:
+            self._traffic.count(site, frame, "in")
             session.channel.post(LetterKind.FRAME, note)
 
     # -- SessionEvents -------------------------------------------------------------------------
@@ -347,6 +369,7 @@ class EnclaveJob:
             self._conductor.lose(site, "the site opened a new session")
         self._ready.discard(site)
         self._lost.pop(site, None)
+        self._absent.pop(site, None)
         self._cancel_grace(site)
         old = self._receivers.pop(site, None)
         if old is not None:
@@ -363,6 +386,14 @@ class EnclaveJob:
             {"site": site, "transcript": keys.transcript.hex(), "evidence": self._config.attester},
         )
 
+    def session_resumed(self, site: str) -> None:
+        """A session that outlived its site's absence: the site is again what it was."""
+        was_ready = self._absent.pop(site, None)
+        if was_ready is not None:
+            self._lost.pop(site, None)
+            if was_ready:
+                self._is_ready(site)
+
     def session_ended(self, site: str, error: FedgateError) -> None:
         self._reports.audit("session.ended", {"site": site, "why": str(error)[:1000]})
         self._lose(site, str(error))
@@ -377,25 +408,37 @@ class EnclaveJob:
             case LetterKind.CARGO:
                 self._receivers[site].witness(body)
             case LetterKind.FRAME:
-                self._conductor.frame(site, notes.read_frame(body))
+                frame = notes.read_frame(body)
+                self._traffic.count(site, frame, "out")
+                self._conductor.frame(site, frame)
             case LetterKind.CONTROL:
                 self._control(site, body)
 
     def _control(self, site: str, body: bytes) -> None:
         what, fields = read_control(body)
-        if what == "ready":
-            self._ready.add(site)
-            self._reports.event("site-state", {"site": site, "state": "ready"})
-            if self._running:
-                self._conductor.regain(site)
-            self._changed.set()
+        if site in self._lost:
+            return  # only another session, or this one resumed, brings it back
+        if what == "ready" and site not in self._ready:
+            self._is_ready(site)
         elif what == "left":
             self._reports.audit(
                 "site.left", {"site": site, "why": str(fields.get("reason"))[:1000]}
             )
             self._lose(site, str(fields.get("reason", "it left")))
 
+    def _is_ready(self, site: str) -> None:
+        self._ready.add(site)
+        self._reports.event("site-state", {"site": site, "state": "ready"})
+        if self._running:
+            self._conductor.regain(site)
+        self._changed.set()
+
     def _result(self, site: str, received: Received) -> None:
+        if received.error is not None:
+            task = received.header.task
+            if self._conductor.waits_for(task, site):
+                self._conductor.fail_task(task, Failure.UNAVAILABLE, str(received.error))
+            return
         taken = self._conductor.deliver(site, received.note, received.model, received.size)
         if not taken and isinstance(received.model, Buffer):
             self._pool().give_back(received.model.number)
@@ -414,8 +457,12 @@ class EnclaveJob:
             self._cancel_grace(site)
         elif site in self.spec.sites and site not in self._grace and site not in self._lost:
             self._grace[site] = asyncio.get_running_loop().call_later(
-                self._config.grace_seconds, self._lose, site, "it lost its connection"
+                self._config.grace_seconds, self._missing, site
             )
+
+    def _missing(self, site: str) -> None:
+        self._absent[site] = site in self._ready
+        self._lose(site, "it lost its connection")
 
     def _cancel_grace(self, site: str) -> None:
         timer = self._grace.pop(site, None)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import zipfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedgate.errors import Denied
+from fedgate.errors import Conflict, Denied, NotFound, Unavailable
 from fedgate_gateway.config import Release
 from fedgate_gateway.enclave.conductor import Published
 from fedgate_gateway.link.cargo import upload_output
@@ -20,6 +21,9 @@ from fedgate_gateway.sealed.box import sealed_size
 from fedgate_proto.v1 import link_pb2 as pb
 
 _STEP = 1 << 20
+#: A whole training stands behind a release: a gateway that restarts just then must not cost it.
+_ATTEMPTS, _PAUSE, _LINK_SECONDS = 5, 1.0, 60.0
+_MOST_FILES = 20_000
 
 
 @dataclass
@@ -32,6 +36,7 @@ class ReleaseGate:
     rules: Release
     recipient: bytes
     signer: IdentityKey
+    attempts: int = _ATTEMPTS
 
     def check_cohort(self, published: Published) -> None:
         """Raises :class:`Denied` for a model that too few sites contributed to."""
@@ -47,8 +52,7 @@ class ReleaseGate:
         if published.model is None:
             return 0
         view = published.model.view
-        pieces = (view[i : i + _STEP] for i in range(0, len(view), _STEP))
-        await self._put("model.safetensors", "model", pieces, len(view), self.rules.model)
+        await self._put("model.safetensors", "model", view, self.rules.model)
         return len(view)
 
     async def artifacts(self, root: Path) -> int:
@@ -58,7 +62,7 @@ class ReleaseGate:
         archive = await asyncio.to_thread(pack_artifacts, root, self.rules.artifact_bytes)
         if archive is None:
             return 0
-        await self._put("artifacts.zip", "artifacts", [archive], len(archive), self.rules.artifacts)
+        await self._put("artifacts.zip", "artifacts", archive, self.rules.artifacts)
         return len(archive)
 
     async def log(self, path: Path) -> int:
@@ -66,13 +70,27 @@ class ReleaseGate:
             return 0
         text = await asyncio.to_thread(_start_of, path, self.rules.log_bytes)
         if text:
-            await self._put("coordinator.log", "log", [text], len(text), self.rules.logs)
+            await self._put("coordinator.log", "log", text, self.rules.logs)
         return len(text)
 
-    async def _put(
-        self, name: str, kind: str, pieces: Iterable[bytes | memoryview], size: int, how: str
-    ) -> None:
-        sealed = how == "sealed"
+    async def _put(self, name: str, kind: str, data: bytes | memoryview, how: str) -> None:
+        for attempt in range(1, self.attempts + 1):
+            try:
+                await self._upload(name, kind, data, how)
+                return
+            except Conflict:
+                if attempt == 1:
+                    raise
+                return  # only the receipt of an earlier attempt was lost
+            except (Unavailable, NotFound):
+                if attempt == self.attempts:
+                    raise
+                await asyncio.sleep(_PAUSE)
+                await self._link_up()
+
+    async def _upload(self, name: str, kind: str, data: bytes | memoryview, how: str) -> None:
+        sealed, size = how == "sealed", len(data)
+        pieces = (memoryview(data)[i : i + _STEP] for i in range(0, size, _STEP))
         if sealed:
             context = BoxContext(self.job, name, self.bundle)
             stream = seal_stream(pieces, size, self.recipient, context, signer=self.signer)
@@ -81,6 +99,10 @@ class ReleaseGate:
             stream = (bytes(p) for p in pieces)
         header = pb.OutputHeader(job=self.job, name=name, kind=kind, size=size, sealed=sealed)
         await upload_output(self.link, header, _aiter(stream))
+
+    async def _link_up(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.link.up.wait(), _LINK_SECONDS)
 
 
 def _start_of(path: Path, limit: int) -> bytes:
@@ -96,25 +118,28 @@ async def _aiter(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def pack_artifacts(root: Path, limit: int) -> bytes | None:
-    """A ZIP of the plain files below ``root``; hidden folders and links are left out.
+    """A ZIP of the plain files below ``root``; hidden ones, links and devices are left out.
 
-    Raises :class:`Denied` when they exceed ``limit`` bytes.
+    Raises :class:`Denied` when they exceed ``limit`` bytes or are too many.
     """
     out = io.BytesIO()
-    left = limit
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
+    left, count = limit, 0
+    # Whatever time a file claims, a ZIP can only tell those from 1980 to 2107.
+    with zipfile.ZipFile(
+        out, "w", zipfile.ZIP_DEFLATED, compresslevel=1, strict_timestamps=False
+    ) as zipped:
         for path in _files(root):
             left -= path.stat().st_size
-            if left < 0:
+            count += 1
+            if left < 0 or count > _MOST_FILES:
                 raise Denied(
                     "the job's artifacts are not released",
-                    why=f"its files exceed {limit} bytes",
+                    why=f"its files exceed {limit} bytes or {_MOST_FILES} files",
                     remedy="write less, or raise release.artifact_bytes in the project file",
                 )
-            zipped.write(path, path.relative_to(root).as_posix())
-        if not zipped.namelist():
-            return None
-    return out.getvalue()
+            name = os.fsencode(path.relative_to(root)).decode("utf-8", "replace")
+            zipped.write(path, name)
+    return out.getvalue() if count else None
 
 
 def _files(root: Path) -> Iterator[Path]:

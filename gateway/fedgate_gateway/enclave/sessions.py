@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fedgate.errors import FedgateError, SealBroken
+from fedgate.errors import FedgateError, SealBroken, Unavailable
 from fedgate_gateway.attestation import Attester
 from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.terms import Terms
@@ -28,6 +28,7 @@ class SessionEvents(Protocol):
     """What the job wants to know of its sessions."""
 
     def session_opened(self, site: str, keys: SessionKeys) -> None: ...
+    def session_resumed(self, site: str) -> None: ...
     def session_ended(self, site: str, error: FedgateError) -> None: ...
     def letter(self, site: str, header: LetterHeader, body: bytes) -> None: ...
     def refused(self, site: str, error: FedgateError) -> None: ...
@@ -111,7 +112,11 @@ class Sessions:
         handshake = self._waiting.pop(site, None)
         if handshake is None:
             raise SealBroken("no handshake waits for this message")
-        keys = handshake.accept(data)
+        try:
+            keys = handshake.accept(data)
+        except FedgateError as error:
+            self._refuse(site, error, handshake.session)
+            return
         old = self._open.pop(site, None)
         if old is not None:
             old.channel.close()
@@ -125,14 +130,10 @@ class Sessions:
         self._open[site] = SiteSession(site, channel, keys)
         self.events.session_opened(site, keys)
 
-    def _refuse(self, site: str, error: FedgateError) -> None:
+    def _refuse(self, site: str, error: FedgateError, session: bytes = b"") -> None:
         log.warning("job %s: refused a session for %s: %s", self.job, site, error)
         self.events.refused(site, error)
-        self.send(
-            pb.PeerMessage(
-                session_closed=pb.SessionClosed(job=self.job, site=site, reason=str(error))
-            )
-        )
+        self._close(site, session, str(error))
 
     # -- letters -------------------------------------------------------------------------------
 
@@ -150,6 +151,8 @@ class Sessions:
         if answer is not None:
             self.send(pb.PeerMessage(resumed=answer))
             session.channel.continue_from(request.expected)
+            if session.channel.broken is None and session.confirmed:
+                self.events.session_resumed(request.site)
 
     def _letter(self, site: str, keys: SessionKeys, header: LetterHeader, body: bytes) -> None:
         session = self._open.get(site)
@@ -165,10 +168,18 @@ class Sessions:
         self.events.session_ended(site, error)
 
     def closed_by_site(self, message: pb.SessionClosed) -> None:
+        """Not authenticated: a gateway that forges it can only refuse service."""
         session = self._open.get(message.site)
-        if session is not None and session.keys.session == message.session:
+        reason = Unavailable("the site ended its session", why=message.reason[:1000])
+        if session is None and not message.session and message.site in self.roster:
+            self.events.session_ended(message.site, reason)  # it will not open one
+        elif (
+            session is not None
+            and session.keys.session == message.session
+            and session.channel.broken is None
+        ):
             session.channel.close()
-            self.events.session_ended(message.site, SealBroken(message.reason[:500]))
+            self.events.session_ended(message.site, reason)
 
     def _close(self, site: str, session: bytes, reason: str) -> None:
         self.send(

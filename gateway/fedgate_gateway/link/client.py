@@ -18,7 +18,14 @@ from typing import TypeAlias
 
 import grpc
 
-from fedgate.errors import FedgateError, InvalidConfig, Unavailable
+from fedgate.errors import (
+    Conflict,
+    FedgateError,
+    InvalidConfig,
+    InvalidMessage,
+    NotFound,
+    Unavailable,
+)
 from fedgate_gateway.link import methods
 from fedgate_gateway.pki import load_or_create_identity
 from fedgate_gateway.sealed import IdentityKey
@@ -220,8 +227,17 @@ def _refused(error: Exception) -> None:
         ) from error
 
 
+_KINDS: dict[grpc.StatusCode, type[FedgateError]] = {
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: Conflict,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidMessage,
+}
+
+
 def call_failed(error: grpc.aio.AioRpcError, doing: str) -> FedgateError:
-    return Unavailable(f"{doing} failed", why=f"{error.code().name}: {error.details()}")
+    """What the gateway answered to a call, as an error of ours; mostly :class:`Unavailable`."""
+    kind = _KINDS.get(error.code(), Unavailable)
+    return kind(f"{doing} failed", why=f"{error.code().name}: {error.details()}")
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[None] | None) -> None:

@@ -24,6 +24,6 @@ def read_control(body: bytes) -> tuple[str, dict[str, Any]]:
         what, fields = msgpack.unpackb(body)
     except Exception as error:
         raise InvalidMessage("a control letter does not parse", why=repr(error)) from error
-    if what not in _KNOWN or not isinstance(fields, dict):
+    if not isinstance(what, str) or what not in _KNOWN or not isinstance(fields, dict):
         raise InvalidMessage("an unknown control letter", why=repr(what)[:100])
     return what, fields

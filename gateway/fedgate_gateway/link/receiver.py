@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from fedgate.errors import FedgateError, InvalidMessage, SealBroken
+from fedgate.errors import FedgateError, InvalidMessage, NotFound, SealBroken, Unavailable
 from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.link import cargo
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.packet import Packet
 from fedgate_gateway.sealed import CargoKey, CargoWitness, LetterHeader, SessionKeys
 
-#: Packets that wait behind one whose cargo is on its way.
-_QUEUE = 1000
+log = logging.getLogger(__name__)
+#: Packets that wait behind one whose cargo is on its way, and their bytes.
+_QUEUE, _QUEUE_BYTES = 1000, 64 * 1024 * 1024
 _WITNESS_SECONDS = 60
 #: Witnesses that may arrive before their cargo has.
 _WITNESSES = 64
@@ -27,6 +29,8 @@ class Received:
     model: bytes | Buffer | None
     #: Bytes of ciphertext that brought it.
     size: int
+    #: Its cargo did not come. The session goes on; whoever waits for the task must be told.
+    error: FedgateError | None = None
 
 
 class Receiver:
@@ -51,14 +55,15 @@ class Receiver:
         self._on_packet = on_packet
         self._on_broken = on_broken
         self._queue: asyncio.Queue[tuple[LetterHeader, bytes]] = asyncio.Queue(_QUEUE)
+        self._waiting = 0
         self._witnesses: dict[bytes, asyncio.Future[bytes]] = {}
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def put(self, header: LetterHeader, body: bytes) -> None:
-        try:
-            self._queue.put_nowait((header, body))
-        except asyncio.QueueFull:
-            raise InvalidMessage("the peer sends faster than its letters can be used") from None
+        if self._queue.full() or self._waiting + len(body) > _QUEUE_BYTES:
+            raise InvalidMessage("the peer sends faster than its letters can be used")
+        self._waiting += len(body)
+        self._queue.put_nowait((header, body))
 
     def witness(self, body: bytes) -> None:
         """A witness letter: cargo id (16 bytes) and tag (32 bytes)."""
@@ -71,8 +76,8 @@ class Receiver:
     def _witness(self, cargo_id: bytes) -> asyncio.Future[bytes]:
         waiting = self._witnesses.get(cargo_id)
         if waiting is None:
-            if len(self._witnesses) >= _WITNESSES:
-                raise InvalidMessage("the peer sends witnesses for cargo that never comes")
+            if len(self._witnesses) >= _WITNESSES:  # the oldest: its cargo never came
+                self._witnesses.pop(next(iter(self._witnesses))).cancel()
             waiting = asyncio.get_running_loop().create_future()
             self._witnesses[cargo_id] = waiting
         return waiting
@@ -80,15 +85,32 @@ class Receiver:
     async def _run(self) -> None:
         while True:
             header, body = await self._queue.get()
+            self._waiting -= len(body)
             try:
-                received = await self._fetch(header, body)
-                done = self._on_packet(received)
-                if done is not None:
-                    await done
-                del received, done
+                await self._hand_over(await self._fetch_or_fail(header, body))
             except FedgateError as error:
                 self._on_broken(error)
                 return
+            except Exception as error:
+                log.exception("job %s: failed on a packet", self._job)
+                self._on_broken(FedgateError("a packet could not be used", why=repr(error)))
+                return
+
+    async def _hand_over(self, received: Received) -> None:
+        try:
+            done = self._on_packet(received)
+            if done is not None:
+                await done
+        except BaseException:
+            if isinstance(received.model, Buffer):
+                self._pool().give_back(received.model.number)
+            raise
+
+    async def _fetch_or_fail(self, header: LetterHeader, body: bytes) -> Received:
+        try:
+            return await self._fetch(header, body)
+        except (Unavailable, NotFound) as error:
+            return Received(header, b"", None, len(body), error)
 
     async def _fetch(self, header: LetterHeader, body: bytes) -> Received:
         packet = Packet.read(body, header.cargo)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +16,8 @@ from fedgate_proto.v1 import link_pb2 as pb
 
 _MAX_BUNDLE = 1 << 32
 _RECIPIENT = 1216
+#: Peers name folders after jobs: nothing of a path may stand in an id.
+_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Spec:
         try:
             manifest = Manifest.from_dict(json.loads(message.manifest))
             config = json.loads(message.config)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidMessage("a job's description does not parse", why=str(error)) from error
         if not isinstance(config, dict) or any(
             not isinstance(v, bool | int | float | str) for v in config.values()
@@ -53,10 +57,12 @@ class Spec:
             raise InvalidMessage("a job's config is not a mapping of scalars")
         digest_bytes(message.bundle)
         sites = tuple(message.sites)
-        if not sites or len(set(sites)) != len(sites) or not message.job or "/" in message.job:
+        if not sites or len(set(sites)) != len(sites) or not _JOB.fullmatch(message.job):
             raise InvalidMessage("a job without a sensible name or sites")
         if not 1 <= message.min_sites <= len(sites) or message.bundle_bytes > _MAX_BUNDLE:
             raise InvalidMessage("a job's minimum of sites or its size makes no sense")
+        if not (math.isfinite(message.task_seconds) and message.task_seconds >= 0):
+            raise InvalidMessage("a job's time for a task makes no sense")
         if len(message.recipient) not in (0, _RECIPIENT):
             raise InvalidMessage("a job's recipient key has a wrong length")
         return cls(

@@ -29,6 +29,23 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _PATIENCE = 60.0
 _HELLO_SECONDS = 10.0
 _AUDIT_BYTES = 32 * 1024
+#: What peers may write into the audit log; every other kind of entry is the gateway's own.
+_AUDITED = {
+    PeerKind.ENCLAVE: frozenset(
+        {
+            "session.opened",
+            "session.ended",
+            "session.refused",
+            "site.left",
+            "round.finished",
+            "released",
+            "frames.passed",
+        }
+    ),
+    PeerKind.SITE: frozenset(
+        {"enclave.appraised", "session.ended", "site.refused", "egress.refused", "frame.refused"}
+    ),
+}
 _RELAYED = ("handshake", "letter", "resume", "resumed", "session_closed")
 
 
@@ -157,13 +174,15 @@ class LinkService:
         elif kind == "offer_reply" and connection.kind is PeerKind.SITE:
             await self._scheduler.offer_reply(connection.name, message.offer_reply)
         elif kind == "audit":
-            self._audit(connection, message.audit)
+            await self._audit(connection, message.audit)
         elif kind != "heartbeat":
             raise InvalidMessage(f"unexpected message {kind!r}")
 
-    def _audit(self, connection: Connection, report: pb.AuditReport) -> None:
-        if len(report.data) > _AUDIT_BYTES:
-            raise InvalidMessage("an audit report is too large")
+    async def _audit(self, connection: Connection, report: pb.AuditReport) -> None:
+        if len(report.data) > _AUDIT_BYTES or report.kind not in _AUDITED[connection.kind]:
+            raise InvalidMessage("an audit report is too large or not this peer's to write")
+        if self._router.route(report.job, connection) is None:
+            await self._require_part(report.job, connection)
         try:
             data = json.loads(report.data)
         except (ValueError, RecursionError) as error:
@@ -172,6 +191,18 @@ class LinkService:
             raise InvalidMessage("an audit report is not an object")
         actor = f"{connection.kind}:{connection.name}"
         self._ledger.audit(report.kind, data, job=report.job, actor=actor)
+
+    async def _require_part(self, job_id: str, connection: Connection) -> None:
+        """News of a job that is over arrives late, but only from those who were part of it."""
+        jobs = self._state.jobs
+        job = await asyncio.to_thread(jobs.get, job_id)
+        if connection.kind is PeerKind.ENCLAVE:
+            part = job.enclave == connection.name
+        else:
+            sites = await asyncio.to_thread(jobs.job_sites, job_id)
+            part = connection.name in {s.site for s in sites}
+        if not part:
+            raise NotFound("there is no such job for this peer")
 
     async def _beat(self, connection: Connection) -> None:
         while True:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import shutil
 from collections.abc import Coroutine
 from typing import Any
 
@@ -45,8 +46,10 @@ class SiteAgent:
         self._tasks: set[asyncio.Task[None]] = set()
         self.link = LinkClient(
             config.gateway, LinkCredentials.load(config.data),
-            hello=self._hello, on_message=self._on_message, on_up=self._on_up,
+            hello=self._hello, on_message=self._on_message,
+            on_up=self._on_up, on_down=self._on_down,
         )  # fmt: skip
+        self._grace: asyncio.TimerHandle | None = None
 
     def _hello(self) -> pb.PeerHello:
         return pb.PeerHello(
@@ -60,8 +63,20 @@ class SiteAgent:
         )
 
     def _on_up(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
         for job in self._jobs.values():
             job.session.reconnect()
+
+    def _on_down(self) -> None:
+        self._grace = asyncio.get_running_loop().call_later(
+            self._config.grace_seconds, self._give_up
+        )
+
+    def _give_up(self) -> None:
+        """Nobody can tell us any more that a job is over."""
+        for job in self._jobs.values():
+            job.stop(f"there was no gateway for {self._config.grace_seconds:g} s")
 
     def _on_message(self, message: pb.GatewayMessage) -> None:
         match message.WhichOneof("body"):
@@ -151,10 +166,13 @@ class SiteAgent:
             await self._consider(message)
         accepted, examined = self._accepted[message.job]
         spec = Spec.read(message)
-        if (spec.bundle, spec.sites, spec.datasets, spec.config, spec.min_sites) != (
-            accepted.bundle, accepted.sites, accepted.datasets, accepted.config, accepted.min_sites,
-        ):  # fmt: skip
+        if (spec.bundle, spec.project, spec.datasets, spec.config, spec.min_sites) != (
+            accepted.bundle, accepted.project, accepted.datasets, accepted.config,
+            accepted.min_sites,
+        ) or not set(spec.sites) <= set(accepted.sites):  # fmt: skip
             raise Denied("the job is not the one this site accepted")
+        if spec.sites != accepted.sites:  # others declined: our policy may mind
+            self._decider.before(spec, examined.manifest)
         if len(self._jobs) >= self._config.max_jobs:
             raise Conflict("this site has no room", why=f"{len(self._jobs)} jobs are running")
         return SiteJob(
@@ -197,6 +215,7 @@ class SiteAgent:
 
     async def run(self) -> None:
         """Until cancelled; then every job ends and every child with it."""
+        shutil.rmtree(self._config.data / "jobs", ignore_errors=True)  # of a killed predecessor
         link = asyncio.create_task(self.link.run())
         try:
             await asyncio.shield(link)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from fedgate.errors import Denied, FedgateError, Unavailable
-from fedgate.task import Failure, Result, TaskError
+from fedgate.errors import Denied, FedgateError, InvalidMessage, SealBroken, Unavailable
+from fedgate.model import Model
+from fedgate.task import Failure, Frame, Result, TaskError
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Child, ChildSpec, Incoming, check_message
 from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.config import SiteConfig
 from fedgate_gateway.link import cargo
+from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.control import read_control, write_control
 from fedgate_gateway.link.packet import INLINE_MODEL, INLINE_NOTE, Packet
@@ -23,7 +26,7 @@ from fedgate_gateway.link.receiver import Received, Receiver
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import Terms, project_terms
 from fedgate_gateway.sandbox.contract import Sandbox
-from fedgate_gateway.sealed import CargoKey, IdentityKey, LetterHeader, LetterKind
+from fedgate_gateway.sealed import MAX_BODY, CargoKey, IdentityKey, LetterHeader, LetterKind
 from fedgate_gateway.site.datasets import hand_over
 from fedgate_gateway.site.decision import Decider, Examined
 from fedgate_gateway.site.guard import EgressGuard, denied
@@ -31,6 +34,10 @@ from fedgate_gateway.site.session import SiteSession
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
+#: Handshakes before a site gives up: the last message of one can be lost with a connection.
+_OPENINGS = 3
+#: Names of refused frames that are reported, each once.
+_REFUSED_NAMES = 50
 
 
 class SiteJob:
@@ -56,11 +63,13 @@ class SiteJob:
         self._sandbox = sandbox
         self._report = report
         self._guard = EgressGuard(config.guard)
+        self._refused_frames: set[str] = set()
         self._work = config.data / "jobs" / spec.job
         self._state = config.data / "state" / spec.job
         self._child: Child | None = None
         self._receiver: Receiver | None = None
-        self._in_hand: dict[str, str] = {}  # task id -> site, at the worker now
+        self._in_hand: Counter[str] = Counter()  # ids of the tasks that the worker has now
+        self._worker_ready = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._snapshots = Pool("fedgate-egress")
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -85,33 +94,59 @@ class SiteJob:
     async def run(self) -> str:
         """Returns why it ended; never raises anything of ours."""
         try:
+            await self._open()
+            await asyncio.to_thread(self._prepare)
+            if not self._over.done():
+                self._start_worker()
+            return await self._over
+        except FedgateError as error:
+            return self._refuse(error)
+        except Exception as error:  # whatever it is, the enclave must not wait for this site
+            log.exception("job %s failed inside the site agent", self.spec.job)
+            return self._refuse(FedgateError("the site agent failed", why=repr(error)))
+        finally:
+            await self._close()
+
+    async def _open(self) -> None:
+        """A session that the enclave has confirmed."""
+        for attempt in range(1, _OPENINGS + 1):
             keys = await self.session.open()
-            channel = self.session.attach(
-                keys, on_letter=self._letter, on_broken=lambda e: self._end(str(e))
-            )
+            channel = self.session.attach(keys, on_letter=self._letter, on_broken=self._broken)
             self._receiver = Receiver(
                 self.spec.job, self._link, keys,
                 pool=self._pool, limit=self._config.guard.result_bytes,
                 on_packet=self._task, on_broken=channel.fail,
             )  # fmt: skip
-            await asyncio.to_thread(self._prepare)
-            self._start_worker()
-            return await self._over
-        except FedgateError as error:
-            log.warning("job %s: %s", self.spec.job, error)
-            self._report(self.spec.job, "site.refused", {"why": str(error)[:1000]})
-            reason = str(error)
-            self._leave(reason)
-            self._link.send(
-                pb.PeerMessage(
-                    session_closed=pb.SessionClosed(
-                        job=self.spec.job, site=self._config.name, reason=reason[:1000]
-                    )
-                )
-            )
-            return reason
-        finally:
-            await self._close()
+            try:
+                await self.session.confirmed()
+            except SealBroken:
+                if attempt == _OPENINGS or self._over.done():
+                    raise
+                channel.close()
+                self._receiver.close()
+            else:
+                return
+
+    def _refuse(self, error: FedgateError) -> str:
+        reason = str(error)
+        log.warning("job %s: %s", self.spec.job, reason)
+        self._report(self.spec.job, "site.refused", {"why": reason[:1000]})
+        self._leave(reason)
+        self._tell_closed(reason)
+        return reason
+
+    def _broken(self, error: FedgateError) -> None:
+        """The session cannot go on, and the enclave must not wait for us until its deadline."""
+        reason = str(error)
+        if not self.session.unconfirmed:
+            self._report(self.spec.job, "session.ended", {"why": reason[:1000]})
+        self._tell_closed(reason)
+        self._end(reason)
+
+    def _tell_closed(self, reason: str) -> None:
+        closed = self.session.closed()
+        closed.reason = reason[:1000]
+        self._link.send(pb.PeerMessage(session_closed=closed))
 
     def _prepare(self) -> None:
         shutil.rmtree(self._work, ignore_errors=True)
@@ -173,7 +208,10 @@ class SiteJob:
         if channel is None:
             self.session.refused(message.reason)
         elif message.session == channel.keys.session:
-            self.stop(message.reason[:1000])
+            if self.session.unconfirmed:
+                self.session.refused(message.reason)
+            else:
+                self.stop(message.reason[:1000])
 
     async def _close(self) -> None:
         if self._child is not None and not self._child.ended:
@@ -202,60 +240,96 @@ class SiteJob:
             case LetterKind.CARGO:
                 self._receiver.witness(body)
             case LetterKind.FRAME:
-                if self._child is not None:
-                    notes.read_frame(body)  # parsed before it reaches the worker
-                    self._child.send("frame", note=body)
+                self._take_frame(body)
             case LetterKind.CONTROL:
                 what, fields = read_control(body)
                 if what == "over":
                     self._end(str(fields.get("reason", "")))
 
+    def _take_frame(self, body: bytes) -> None:
+        """The same list for what comes in: a worker meets no traffic its owner did not allow."""
+        frame = notes.read_frame(body)
+        try:
+            self._guard.check_frame(frame)
+        except Denied as error:
+            self._refuse_frame(frame, error)
+        else:
+            if self._child is not None:
+                self._child.send("frame", note=body)
+
+    def _refuse_frame(self, frame: Frame, error: Denied) -> None:
+        """Said once for each name: a flood of refused frames must not become one of reports."""
+        name = frame.name[:200]
+        if name not in self._refused_frames and len(self._refused_frames) < _REFUSED_NAMES:
+            self._refused_frames.add(name)
+            self._report(self.spec.job, "frame.refused", {"frame": name, "why": str(error)})
+
     def _task(self, received: Received) -> None:
+        if received.error is not None:
+            self._fail_task(received.header.task, Failure.UNAVAILABLE, str(received.error))
+            return
         task = notes.read_task(received.note, None)
         if task.site != self._config.name:
             raise Denied("the enclave sent a task for another site", why=task.site)
         model = received.model
-        self._guard.remember(task, model.view if isinstance(model, Buffer) else model)
+        view = model.view if isinstance(model, Buffer) else model
+        if view is not None:
+            Model.parse(view)
+        self._guard.remember(task, view)
         if self._child is not None:
-            self._in_hand[task.id] = str(task.kind)
+            self._in_hand[task.id] += 1
             self._child.send("task", note=received.note, model=model)
 
     # -- from the worker -----------------------------------------------------------------------
 
     def _from_worker(self, incoming: Incoming) -> None:
         check_message(incoming, ("ready", "result", "frame"))
-        channel = self.session.channel
         if incoming.type == "result":
-            self._spawn_result(incoming)
+            self._take_result(incoming)
             return
         incoming.release()
+        channel = self.session.channel
         if channel is None:
             return
-        if incoming.type == "ready":
+        if incoming.type == "frame":
+            self._frame(channel, notes.read_frame(incoming.note), incoming.note)
+        elif not self._worker_ready:
+            self._worker_ready = True
             channel.post(LetterKind.CONTROL, write_control("ready"))
-            return
-        frame = notes.read_frame(incoming.note)
+
+    def _frame(self, channel: Channel, frame: Frame, note: bytes) -> None:
         try:
+            if len(note) > MAX_BODY:
+                raise Denied("an opaque frame is too large", why=f"{len(note)} > {MAX_BODY} bytes")
             self._guard.check_frame(frame)
         except Denied as error:
-            name = f"{frame.channel}:{frame.topic}"
-            self._report(self.spec.job, "frame.refused", {"frame": name[:200], "why": str(error)})
+            self._refuse_frame(frame, error)
         else:
-            channel.post(LetterKind.FRAME, incoming.note)
+            channel.post(LetterKind.FRAME, note)
 
-    def _spawn_result(self, incoming: Incoming) -> None:
-        task = asyncio.get_running_loop().create_task(self._send_result(incoming))
+    def _take_result(self, incoming: Incoming) -> None:
+        """One result for each task in hand: a second one would pass the guard unremembered."""
+        try:
+            result = notes.read_result(incoming.note, None)
+            if result.site != self._config.name:
+                raise InvalidMessage("the worker answered in another site's name", why=result.site)
+            if self._in_hand[result.task] < 1:
+                raise InvalidMessage("the worker answered a task that it does not have")
+        except FedgateError:
+            incoming.release()
+            raise
+        self._in_hand[result.task] -= 1
+        self._in_hand += Counter()  # drops the zeros
+        task = asyncio.get_running_loop().create_task(self._send_result(incoming, result))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send_result(self, incoming: Incoming) -> None:
+    async def _send_result(self, incoming: Incoming, result: Result) -> None:
         """Copy, check, seal: what is sealed is what was checked, whatever the worker does to its
         own memory meanwhile.
         """
         note, copy = incoming.note, None
         try:
-            result = notes.read_result(note, None)
-            self._in_hand.pop(result.task, None)
             if incoming.model is not None:
                 view = incoming.model.view
                 copy = self._snapshots.take(len(view))
@@ -267,11 +341,9 @@ class SiteJob:
                     self._guard.check_result(result, copy.view)
             else:
                 self._guard.check_result(result, None)
-            if result.site != self._config.name:
-                raise Denied("the worker answered in another site's name", why=result.site)
         except FedgateError as error:
             self._report(self.spec.job, "egress.refused", {"why": str(error)[:1000]})
-            self._fail_task(notes.read_result(note, None).task, Failure.REFUSED, denied(error))
+            self._fail_task(result.task, Failure.REFUSED, denied(error))
             if copy is not None:
                 self._snapshots.give_back(copy.number)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fedgate.errors import EvidenceRejected, FedgateError, Unavailable
+from fedgate.errors import EvidenceRejected, FedgateError, SealBroken, Unavailable
 from fedgate_gateway.attestation import Claims, Evidence, appraise
 from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.client import LinkClient
@@ -15,6 +15,7 @@ from fedgate_gateway.sealed import IdentityKey, LetterHeader, SessionKeys, SiteH
 from fedgate_proto.v1 import link_pb2 as pb
 
 _ANSWER_SECONDS = 10
+_LINK_SECONDS = 60
 _ATTEMPTS = 6
 
 
@@ -40,6 +41,7 @@ class SiteSession:
         self._kinds = kinds
         self._approve = approve
         self._answer: asyncio.Future[bytes] | None = None
+        self._first: asyncio.Future[str] | None = None  # "", or why there was no first letter
         self.channel: Channel | None = None
         self.claims: Claims | None = None
 
@@ -48,7 +50,7 @@ class SiteSession:
         :class:`Unavailable` when the enclave does not answer.
         """
         for _ in range(_ATTEMPTS):
-            await asyncio.wait_for(self._link.up.wait(), 60)
+            await self._link_up()
             handshake = SiteHandshake(
                 job=self._spec.job,
                 site=self._site,
@@ -79,6 +81,14 @@ class SiteSession:
             return keys
         raise Unavailable("the enclave does not answer", why=f"{_ATTEMPTS} attempts")
 
+    async def _link_up(self) -> None:
+        try:
+            await asyncio.wait_for(self._link.up.wait(), _LINK_SECONDS)
+        except TimeoutError:
+            raise Unavailable(
+                "the gateway cannot be reached", why=f"for {_LINK_SECONDS} s"
+            ) from None
+
     def attach(
         self,
         keys: SessionKeys,
@@ -86,14 +96,41 @@ class SiteSession:
         on_letter: Callable[[LetterHeader, bytes], None],
         on_broken: Callable[[FedgateError], None],
     ) -> Channel:
+        first = self._first = asyncio.get_running_loop().create_future()
+
+        def opened(header: LetterHeader, body: bytes) -> None:
+            _settle(first, "")
+            on_letter(header, body)
+
+        def broken(error: FedgateError) -> None:
+            _settle(first, str(error))
+            on_broken(error)
+
         self.channel = Channel(
             keys,
             keys.at_site(),
             send=lambda letter: self._link.send(pb.PeerMessage(letter=letter)),
-            on_letter=on_letter,
-            on_broken=on_broken,
+            on_letter=opened,
+            on_broken=broken,
         )
         return self.channel
+
+    async def confirmed(self) -> None:
+        """Until the enclave's first letter has opened: only then it is proven to hold the keys.
+
+        Raises :class:`SealBroken` when it refused the session, or its last message was lost.
+        """
+        assert self._first is not None
+        try:
+            why = await asyncio.wait_for(self._first, _ANSWER_SECONDS)
+        except TimeoutError:
+            why = f"not within {_ANSWER_SECONDS} s"
+        if why:
+            raise SealBroken("the enclave did not confirm the session", why=why)
+
+    @property
+    def unconfirmed(self) -> bool:
+        return self._first is not None and not self._first.done()
 
     def answered(self, message: pb.Handshake) -> None:
         waiting = self._answer
@@ -104,6 +141,8 @@ class SiteSession:
         waiting = self._answer
         if waiting is not None and not waiting.done():
             waiting.set_exception(EvidenceRejected("the enclave refused us", why=reason[:1000]))
+        if self._first is not None:
+            _settle(self._first, reason[:1000] or "no reason was given")
 
     def receive(self, letter: pb.Letter) -> None:
         if self.channel is not None and letter.session == self.channel.keys.session:
@@ -119,9 +158,19 @@ class SiteSession:
             resume = self.channel.start_resume()
             self._link.send(pb.PeerMessage(resume=resume))
 
+    def closed(self) -> pb.SessionClosed:
+        """What tells the enclave that this site is no longer, or never was, in this session."""
+        session = b"" if self.channel is None else self.channel.keys.session
+        return pb.SessionClosed(job=self._spec.job, site=self._site, session=session)
+
     def _send(self, step: pb.Handshake.Step, data: bytes) -> None:
         self._link.send(
             pb.PeerMessage(
                 handshake=pb.Handshake(job=self._spec.job, site=self._site, step=step, data=data)
             )
         )
+
+
+def _settle(first: asyncio.Future[str], why: str) -> None:
+    if not first.done():
+        first.set_result(why)
