@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from types import MethodType
 from typing import Any
@@ -14,9 +15,9 @@ from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
 from nvflare.fuel.f3.cellnet.defs import ReturnCode as CellReturnCode
 
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import cells, messages
+from fedgate_flare import cells, messages, status
 from fedgate_flare.job_folder import SERVER
-from fedgate_flare.mailbox import Mailbox
+from fedgate_flare.mailbox import Mailbox, Nothing
 from fedgate_flare.wake import Bell, HastyTime, ring_after, wake_modules
 from fedgate_flare.workspace import Deployed
 
@@ -26,12 +27,14 @@ _LOCAL = frozenset(
 )
 #: FLARE wants an address; nothing ever connects to it.
 _NOWHERE = {"target": "fedgate:0", "scheme": "grpc"}
+#: Seconds after which a workflow that sites control may report its status again.
+_PATIENCE = 1.0
 # ruff: noqa: ARG001, ARG005 - the signatures below are FLARE's
 
 
 def make_wakeful(bell: Bell) -> HastyTime:
     """Let FLARE's client loops wake on events; gives the clock of the runner's module."""
-    ring_after(private.DataBus, "publish", bell)
+    ring_after(private.DataBus, "publish", bell.ring)
     wake_modules(
         bell,
         "nvflare.client.in_process.api",
@@ -43,7 +46,9 @@ def make_wakeful(bell: Bell) -> HastyTime:
     return clock
 
 
-def build_runner(deployed: Deployed, mailbox: Mailbox, *, trainers: bool) -> tuple[Any, Namespace]:
+def build_runner(
+    deployed: Deployed, mailbox: Mailbox, reporter: status.StatusSender, *, trainers: bool
+) -> tuple[Any, Namespace]:
     """The job's client runner, with its executors built and its wires replaced.
 
     ``trainers``: the job starts trainers in other processes.
@@ -77,7 +82,7 @@ def build_runner(deployed: Deployed, mailbox: Mailbox, *, trainers: bool) -> tup
     with runner.engine.new_context() as context:
         application.command_agent.start(context)
     application.sync_up_parents_process(federated)
-    _replace_wires(federated.communicator, runner, mailbox)
+    _replace_wires(federated.communicator, runner, mailbox, reporter)
     _answer_housekeeping(runner.engine)
     runner.default_task_fetch_interval = 0.0
     for handler in runner.engine.handlers:
@@ -106,17 +111,32 @@ def _answer_housekeeping(engine: Any) -> None:
     engine.send_aux_request = send
 
 
-def _replace_wires(communicator: Any, runner: Any, mailbox: Mailbox) -> None:
+def _no_task(reason: Nothing) -> Shareable:
+    name = private.SpecialTaskName
+    task = Shareable()
+    task.set_header(
+        ServerCommandKey.TASK_NAME, name.TRY_AGAIN if reason is Nothing.YET else name.END_RUN
+    )
+    task.set_header(private.TaskConstant.WAIT_TIME, 0.0)
+    return task
+
+
+def _replace_wires(
+    communicator: Any, runner: Any, mailbox: Mailbox, reporter: status.StatusSender
+) -> None:
+    patience = _PATIENCE if status.is_controlled_by_sites() else math.inf
+
     def pull_task(
         self: Any, project_name: str, token: str, ssid: str, fl_ctx: FLContext, timeout: Any = None
     ) -> Any:
-        task = mailbox.fetch(lambda: runner.run_abort_signal.triggered)
-        if task is None:
-            task = Shareable()
-            task.set_header(ServerCommandKey.TASK_NAME, private.SpecialTaskName.END_RUN)
-            properties = {}
+        reporter.offer(fl_ctx.get_prop(status.TOPIC))
+        found = mailbox.fetch(lambda: runner.run_abort_signal.triggered, patience)
+        properties: dict[str, Any] = {}
+        if isinstance(found, Nothing):
+            task = _no_task(found)
         else:
-            properties = messages.peer_properties(task)
+            task, properties = found, messages.peer_properties(found)
+        del found
         task.set_peer_context(messages.peer_context(SERVER, runner.job_id, properties))
         fl_ctx.set_prop(FLContextKey.SSID, ssid, sticky=False)
         return private.new_cell_message(

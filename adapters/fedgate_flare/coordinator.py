@@ -11,8 +11,9 @@ from nvflare.apis.fl_constant import FLContextKey
 
 from fedgate.adapter import Federation, Workload
 from fedgate.errors import WorkloadFailed
+from fedgate.task import Frame
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import cells
+from fedgate_flare import cells, status
 from fedgate_flare.artifacts import RunFolder
 from fedgate_flare.hub import Hub
 from fedgate_flare.ledger import Ledger
@@ -106,6 +107,7 @@ class _Coordinator:
         config.handlers.append(Observer(self._note_reason, self._publisher.saw_global_model))
         for handler in config.handlers:
             _do_not_linger(handler)
+        status.wake(self._bell)
 
     def _workflow_changed(self) -> None:
         if not self._frozen:
@@ -142,7 +144,14 @@ class _Coordinator:
             self._deployed.job_id, tuple(s.name for s in self._federation.sites()),
             self._federation.post,
         )  # fmt: skip
-        self._federation.on_frame(line.receive)
+
+        def receive(site: str, frame: Frame) -> None:
+            if frame.channel == status.CHANNEL:
+                self._hub.take_status(site, frame)
+            else:
+                line.receive(site, frame)
+
+        self._federation.on_frame(receive)
         self._federation.on_site_lost(line.drop)
         cell = cells.open_server_cell(self._server, self._deployed.job_id, line)
         self._server.cell = cell

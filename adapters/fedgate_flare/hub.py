@@ -7,6 +7,7 @@ dispatches what it got, and hands the answer back when it is the site's turn.
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 import uuid
 import weakref
@@ -20,9 +21,9 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from fedgate.adapter import Federation
 from fedgate.errors import FedgateError
 from fedgate.model import Model
-from fedgate.task import Failure, Result, Task
+from fedgate.task import Failure, Frame, Result, Task
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import messages, standing
+from fedgate_flare import messages, standing, status
 from fedgate_flare.codec import decode, encode
 from fedgate_flare.ledger import Ledger
 from fedgate_flare.liveness import Liveness
@@ -37,6 +38,7 @@ _RESENDS = 3
 _LATE = 1.0
 #: Bytes of a result from which garbage is collected at once; small jobs need not pay for it.
 _LARGE = 1 << 20
+_LOG = logging.getLogger("fedgate.flare")
 
 
 class Hub:
@@ -55,6 +57,7 @@ class Hub:
         roster = {site: index for index, site in enumerate(sites)}
         self._order = RosterOrder(roster, bell, _Lost(liveness), self._over.is_set)
         self._shared = SharedModels()
+        self._status: dict[str, dict[str, Any]] = {}
 
     def start(self) -> None:
         for site in self._sites:
@@ -64,6 +67,14 @@ class Hub:
 
     def close(self) -> None:
         self._over.set()
+        self._bell.ring()
+
+    def take_status(self, site: str, frame: Frame) -> None:
+        """A site's report about workflows that the sites control; shown at its next pull."""
+        try:
+            self._status[site] = status.read_reports(frame.body)
+        except FedgateError as error:
+            _LOG.warning("a status report of %s was dropped: %s", site, error)
         self._bell.ring()
 
     def _serve(self, site: str) -> None:
@@ -105,6 +116,9 @@ class Hub:
             return None
         request = Shareable()
         request.set_header(ServerCommandKey.FL_CLIENT, client)
+        reports = self._status.get(client.name)
+        if reports:
+            properties = {**properties, status.TOPIC: reports}
         request.set_peer_context(messages.peer_context(client.name, self._job_id, properties))
         with self._server.engine.new_context() as context:
             if context.get_prop(FLContextKey.RUNNER) is None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import enum
+import math
 import threading
+import time
 from collections.abc import Callable
 
 from nvflare.apis.shareable import Shareable
 
 #: How often a waiting runner looks whether its job was aborted by one of its own components.
 _LOOK = 0.5
+
+
+class Nothing(enum.Enum):
+    """Why a runner gets no task."""
+
+    YET = "ask again"
+    MORE = "the job is over"
 
 
 class Mailbox:
@@ -19,6 +29,7 @@ class Mailbox:
         self._task: Shareable | None = None
         self._result: Shareable | None = None
         self._asked = False
+        self._poked = False
         self._closed = False
         self._ended = False
 
@@ -48,8 +59,11 @@ class Mailbox:
 
     # -- the runner ----------------------------------------------------------------------------
 
-    def fetch(self, aborted: Callable[[], bool]) -> Shareable | None:
-        """The next task; None when the job is over."""
+    def fetch(
+        self, aborted: Callable[[], bool], patience: float = math.inf
+    ) -> Shareable | Nothing:
+        """The next task; or why there is none, after ``patience`` seconds or a poke."""
+        deadline = time.monotonic() + patience
         with self._condition:
             self._asked = True
             self._condition.notify_all()
@@ -57,8 +71,18 @@ class Mailbox:
                 if self._task is not None:
                     task, self._task = self._task, None
                     return task
-                self._condition.wait(_LOOK)
-            return None
+                left = deadline - time.monotonic()
+                if self._poked or left <= 0:
+                    self._poked = False
+                    return Nothing.YET
+                self._condition.wait(min(_LOOK, left))
+            return Nothing.MORE
+
+    def poke(self) -> None:
+        """Let a runner that waits for a task look up: it has something to say."""
+        with self._condition:
+            self._poked = True
+            self._condition.notify_all()
 
     def deliver(self, result: Shareable) -> None:
         with self._condition:

@@ -36,8 +36,8 @@ def make_wakeful(bell: wake.Bell) -> None:
     """Let FLARE's server loops wake on events instead of sleeping."""
     communicator = private.WFCommServer
     for method in ("_schedule_task", "process_submission", "cancel_task", "cancel_all_tasks"):
-        wake.ring_after(communicator, method, bell)
-    wake.ring_after(private.ServerRunner, "abort", bell)
+        wake.ring_after(communicator, method, bell.ring)
+    wake.ring_after(private.ServerRunner, "abort", bell.ring)
     check = communicator._do_check_tasks
 
     def checking(self: Any) -> None:

@@ -28,7 +28,6 @@ _P2P = "sites may not talk to each other past the enclave; use a workflow that r
 _OPAQUE = "its traffic cannot be read, and therefore not be governed"
 #: Part of a class path -> why it cannot work here.
 PEER_TO_PEER: Mapping[str, str] = {
-    "nvflare.app_common.ccwf.": _P2P,
     "nvflare.app_opt.p2p.": _P2P,
     "nvflare.app_common.tie.": _OPAQUE,
     "nvflare.app_opt.flower.": _OPAQUE + "; submit the Flower app itself",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -79,7 +80,12 @@ def wake_modules(bell: Bell, *names: str) -> None:
             module.time = WakefulTime(bell)  # type: ignore[attr-defined]
 
 
-def ring_after(owner: type, method: str, bell: Bell) -> None:
+def wake_loaded(bell: Bell, *names: str) -> None:
+    """The same for those modules that are loaded already."""
+    wake_modules(bell, *(name for name in names if name in sys.modules))
+
+
+def ring_after(owner: type, method: str, ring: Callable[[], None]) -> None:
     """Ring whenever a method of ``owner`` has returned or raised."""
     original: Callable[..., Any] = getattr(owner, method)
 
@@ -88,6 +94,6 @@ def ring_after(owner: type, method: str, bell: Bell) -> None:
         try:
             return original(*args, **kwargs)
         finally:
-            bell.ring()
+            ring()
 
     setattr(owner, method, ringing)

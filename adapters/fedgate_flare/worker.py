@@ -12,7 +12,7 @@ from nvflare.apis.shareable import ReturnCode, Shareable
 from fedgate.adapter import SiteContext, Workload
 from fedgate.errors import WorkloadFailed
 from fedgate.task import Failure, Result, Task, TaskError
-from fedgate_flare import cells, client, messages
+from fedgate_flare import cells, client, messages, status
 from fedgate_flare.codec import decode, encode
 from fedgate_flare.job_folder import SERVER
 from fedgate_flare.last_error import LastError
@@ -38,7 +38,10 @@ class FlareWorker:
         self._mailbox = Mailbox()
         line = cells.site_line(site.name, site.post)
         site.on_frame(lambda frame: line.receive(SERVER, frame))
-        self._runner, args = client.build_runner(deployed, self._mailbox, trainers=False)
+        self._runner, args = client.build_runner(
+            deployed, self._mailbox, status.StatusSender(site.post), trainers=False
+        )
+        status.watch(self._bell, self._mailbox.poke)
         self._thread = threading.Thread(
             target=self._run, args=(str(deployed.app), args), name="flare-client", daemon=True
         )
