@@ -132,13 +132,16 @@ def _borrow() -> Iterator[None]:
         _lent.depth -= 1
 
 
-def borrow_in_aggregation() -> None:
-    """Let flwr's own weighted mean read received arrays without copying them.
+def borrow_in_aggregation(adopt: Callable[[NDArray[Any]], Array]) -> None:
+    """Let flwr's own weighted mean read received arrays, and give its sums away, without copies.
 
     ``aggregate_arrayrecords`` computes ``value.numpy() * weight`` and nothing else with each
-    array. What it borrows is read-only, so a version that did more would fail, not go wrong.
+    array. What it borrows is read-only, so a version that did more would fail, not go wrong. Its
+    sums are its own and go straight into ``Array(sum)``: ``adopt`` makes those Arrays on the very
+    memory (the only use of the name in that module).
     """
     stock = strategy_utils.aggregate_arrayrecords
+    strategy_utils.Array = adopt  # type: ignore[attr-defined,misc,assignment]
 
     @functools.wraps(stock)
     def aggregate_arrayrecords(*args: Any, **kwargs: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from flwr.app import Array
 from numpy.typing import NDArray
 
-from fedgate.errors import InvalidMessage
+from fedgate.errors import FedgateError, InvalidMessage
 from fedgate.model import Tensor
 from fedgate_flower._flwr_private import borrowing
 from fedgate_flower.npy import NpyHeader, canonical_header, parse_header
@@ -79,6 +79,18 @@ def put_together(
     elif header.tensor_dtype(dtype) != tensor.dtype or header.shape != tensor.shape:
         raise InvalidMessage("an array's header disagrees with its tensor")
     return ReceivedArray.over(dtype, shape, stype, tensor, layout)
+
+
+def adopt(array: NDArray[Any]) -> Array:
+    """An ``Array`` on the memory of an ndarray that nobody else will ever write to."""
+    if type(array) is np.ndarray and array.flags.c_contiguous and array.dtype.isnative:
+        try:
+            tensor = Tensor.from_numpy(array)
+            layout = layout_from(None, tensor)
+        except FedgateError:  # a dtype that only numpy's own format can carry
+            return Array(array)
+        return ReceivedArray.over(str(array.dtype), tuple(array.shape), NUMPY, tensor, layout)
+    return Array(array)
 
 
 def layout_from(text: bytes | None, tensor: Tensor) -> Layout:

@@ -47,7 +47,9 @@ def load_object(reference: str, workload: Workload, error: type[Exception]) -> A
     """Import what ``module:attribute`` names in the workload; raises what its import raises."""
     save_arrays_with_one_copy()
     app = load_app(reference, error, workload.root)
-    borrow_in_aggregation()
+    from fedgate_flower.arrays import adopt  # needs numpy and flwr, which inspection does not
+
+    borrow_in_aggregation(adopt)
     # Everything loaded so far lives as long as the process; collections need not look at it.
     gc.collect()
     gc.freeze()

@@ -13,7 +13,7 @@ import pytest
 
 from fedgate.errors import InvalidMessage, Unavailable
 from fedgate_gateway.child import memory
-from fedgate_gateway.child.memory import Pool, SharedViews, fill, map_private
+from fedgate_gateway.child.memory import Pool, SharedViews, map_private
 
 MIB = 1 << 20
 SHRINK = fcntl.F_SEAL_SHRINK
@@ -100,10 +100,10 @@ def test_whoever_gets_a_buffer_can_neither_cut_it_nor_write_to_it(pool: Pool) ->
 
 def test_pieces_must_fill_a_buffer_exactly(pool: Pool) -> None:
     buffer = pool.take(6)
-    fill(buffer, [b"abc", memoryview(b"def")])
+    buffer.write([b"abc", memoryview(b"def")])
     assert bytes(buffer.view) == b"abcdef"
     with pytest.raises(InvalidMessage):
-        fill(buffer, [b"abc"])
+        buffer.write([b"abc"])
 
 
 # -- the child's private view -------------------------------------------------------------------
@@ -111,7 +111,7 @@ def test_pieces_must_fill_a_buffer_exactly(pool: Pool) -> None:
 
 def test_what_a_reader_writes_into_its_private_view_stays_with_it(pool: Pool) -> None:
     buffer = pool.take(16)
-    fill(buffer, [bytes(16)])
+    buffer.write([bytes(16)])
     view = map_private(os.dup(buffer.fd), 16, lambda: None)
     np.frombuffer(view, np.uint8)[:] = 255
     assert bytes(view) == b"\xff" * 16

@@ -34,10 +34,12 @@ from fedgate_gateway.child.parts import Part, PartTable
 from fedgate_gateway.config import Runtime
 from fedgate_gateway.sandbox.contract import Confinement, Sandbox
 
-#: glibc keeps and reuses big blocks instead of mapping fresh pages for each (measured: 86 -> 12 ms
-#: for np.save of 100 MB); one arena, since threads of a child hand big blocks to each other.
+#: glibc keeps and reuses blocks up to 64 MiB instead of mapping fresh pages for each (measured:
+#: 86 -> 12 ms for np.save of 100 MB in pieces). Larger ones are mapped and given back, since holes
+#: of that size in a heap would be memory that nobody uses. One arena, because threads of a child
+#: hand big blocks to each other.
 _MALLOC = {
-    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_MMAP_THRESHOLD_": "67108864",
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
     "MALLOC_TOP_PAD_": "16777216",
     "MALLOC_ARENA_MAX": "1",

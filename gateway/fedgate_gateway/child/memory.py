@@ -28,24 +28,49 @@ _KEEP = 2 << 30
 
 @dataclass(eq=False)
 class Buffer:
-    """A memfd with a permanent shared mapping, owned by a pool."""
+    """A memfd owned by a pool."""
 
     number: int
     fd: int
-    mapping: mmap.mmap
     capacity: int
+    mapping: mmap.mmap | None
     size: int = 0
 
     @property
     def view(self) -> memoryview:
+        """The memory itself, shared with the reader; only where the pool maps its buffers."""
+        assert self.mapping is not None
         return memoryview(self.mapping)[: self.size]
+
+    def write(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Copy ``pieces`` one after the other; they must fit exactly."""
+        position = 0
+        for piece in pieces:
+            left = memoryview(piece).cast("B")
+            end = position + len(left)
+            if end > self.size:
+                raise InvalidMessage("model pieces exceed the announced size")
+            if self.mapping is not None:
+                memoryview(self.mapping)[position:end] = left
+            else:
+                while left:
+                    left = left[os.pwrite(self.fd, left, end - len(left)) :]
+            position = end
+        if position != self.size:
+            raise InvalidMessage("model pieces do not add up to the announced size")
 
 
 @dataclass
 class Pool:
-    """Reusable buffers. Thread-safe."""
+    """Reusable buffers. Thread-safe.
+
+    ``mapped``: the owner opens ciphertext right into its buffers, and the reader, who is not
+    trusted, can never write to them. Otherwise the owner only ever copies into its buffers, through
+    the descriptor: that takes no mapping, whose pages would cost faults and count as its memory.
+    """
 
     name: str = "fedgate"
+    mapped: bool = True
     _free: list[Buffer] = field(default_factory=list)
     _lent: dict[int, Buffer] = field(default_factory=dict)
     _next: int = 1
@@ -83,18 +108,19 @@ class Pool:
         fd = os.memfd_create(self.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(fd, capacity)
-            mapping = mmap.mmap(fd, capacity)
+            mapping = mmap.mmap(fd, capacity) if self.mapped else None
             # Without this seal a reader's mapping could be cut off under it (SIGBUS).
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-            with contextlib.suppress(OSError):  # an older kernel; then the reader is trusted
-                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
+            if self.mapped:
+                with contextlib.suppress(OSError):  # an older kernel; then the reader is trusted
+                    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
         except OSError as error:
             os.close(fd)
             raise Unavailable(
                 "there is no memory for a model", why=f"{size} bytes: {error}"
             ) from error
         number, self._next = self._next, self._next + 1
-        return Buffer(number, fd, mapping, capacity)
+        return Buffer(number, fd, capacity, mapping)
 
     @property
     def lent(self) -> int:
@@ -110,8 +136,9 @@ class Pool:
 
 def _close(buffer: Buffer) -> None:
     os.close(buffer.fd)
-    with contextlib.suppress(BufferError):  # a view is still alive; the mapping goes with it
-        buffer.mapping.close()
+    if buffer.mapping is not None:
+        with contextlib.suppress(BufferError):  # a view is still alive; the mapping goes with it
+            buffer.mapping.close()
 
 
 class _Mapping(mmap.mmap):
@@ -174,14 +201,3 @@ class SharedViews:
         ):
             del self._maps[next(iter(self._maps))]  # views of it that are in use keep it
 
-
-def fill(buffer: Buffer, pieces: Iterable[bytes | memoryview]) -> None:
-    """Copy ``pieces`` one after the other into the buffer; they must fit exactly."""
-    view = memoryview(buffer.mapping)
-    position = 0
-    for piece in pieces:
-        end = position + len(piece)
-        view[position:end] = piece
-        position = end
-    if position != buffer.size:
-        raise InvalidMessage("model pieces do not add up to the announced size")

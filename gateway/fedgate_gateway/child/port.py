@@ -16,7 +16,7 @@ from typing import Any
 from fedgate.errors import InvalidMessage
 from fedgate.model import Model
 from fedgate_gateway.child import wire
-from fedgate_gateway.child.memory import Pool, fill, map_private
+from fedgate_gateway.child.memory import Pool, map_private
 
 
 class Port:
@@ -24,7 +24,7 @@ class Port:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._pool = Pool("fedgate-child")
+        self._pool = Pool("fedgate-child", mapped=False)
         # Re-entrant: a finalizer may send while this thread is about to. A datagram is atomic.
         self._lock = threading.RLock()
         self._next = 1
@@ -64,7 +64,7 @@ class Port:
 
     def _give(self, data: bytes, size: int) -> int:
         buffer = self._pool.take(size)
-        fill(buffer, [data])
+        buffer.write([data])
         return self._announce(buffer.number, buffer.fd, size)
 
     def _announce(self, buffer: int, fd: int, size: int) -> int:
@@ -86,7 +86,7 @@ class Port:
             self._send(wire.Message({"t": "part", "k": part, "s": size}, b"".join(pieces)))
         else:
             buffer = self._pool.take(size)
-            fill(buffer, pieces)
+            buffer.write(pieces)
             part = self._announce(buffer.number, buffer.fd, size)
         key = id(model)
         self._sent[key] = (weakref.ref(model), part)
