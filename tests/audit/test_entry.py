@@ -47,7 +47,7 @@ def test_times_of_other_zones_are_logged_in_utc():
         {1: "x"},
         {"x": [[[[[[[[[[1]]]]]]]]]]},
         {"x": "y" * MAX_BYTES},
-        {"x": object()},
+        {"x": ...},
     ],
     ids=lambda data: repr(data)[:30],
 )

@@ -72,7 +72,7 @@ def test_what_is_imported_is_declared(root: str, extras: tuple[str, ...]) -> Non
 
 def _optional(name: str) -> bool:
     """Frameworks' own options that are looked for and never required."""
-    return name in {"torch"}
+    return name == "torch"
 
 
 def pins() -> dict[str, str]:

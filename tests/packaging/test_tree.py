@@ -19,7 +19,7 @@ FOREIGN = re.compile(
             r"\.py" + r"env/",
             r"site-" + r"packages/(?!\.\.\.)\w+/",
             r"farm" + r"-\w",
-            r"file:///opt/",
+            r"file:///" + "opt/",
         ]
     )
 )
