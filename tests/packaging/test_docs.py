@@ -82,6 +82,15 @@ def test_every_page_can_be_found_from_the_index() -> None:
         assert page.name == "index.md" or str(page.relative_to(DOCS)) in index, page
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_folders_that_pages_name_exist(path: Path) -> None:
+    named = re.findall(
+        r"`((?:core|gateway|adapters|proto|plugins|tests|examples|benchmarks)/[\w./-]+)`",
+        path.read_text("utf-8"),
+    )
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 def test_commands_in_the_prose_exist() -> None:
     """`fedgate word word` in a page is a command that the CLI has."""
     import typer
