@@ -12,8 +12,10 @@ from stevedore.exception import NoMatches
 from fedgate.adapter import Adapter
 from fedgate.bundle import BundleTree
 from fedgate.errors import AdapterFailed, FedgateError, PluginUnavailable, UnknownFramework
+from fedgate.front_door import FrontDoor
 
 ADAPTERS = "fedgate.adapters"
+FRONT_DOORS = "fedgate.front_doors"
 
 
 def names(group: str) -> list[str]:
@@ -62,6 +64,13 @@ def load_adapter(framework: str, *, allowed: Collection[str] | None = None) -> A
     if not isinstance(adapter, Adapter):
         raise PluginUnavailable(f"the plugin {framework!r} is not an adapter")
     return adapter
+
+
+def load_front_door(name: str, *, allowed: Collection[str] | None = None) -> FrontDoor:
+    door = load(FRONT_DOORS, name, allowed=allowed)
+    if not isinstance(door, FrontDoor):
+        raise PluginUnavailable(f"the plugin {name!r} is not a front door")
+    return door
 
 
 def recognise(tree: BundleTree, *, allowed: Collection[str] | None = None) -> Adapter:

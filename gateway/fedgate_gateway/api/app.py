@@ -24,6 +24,10 @@ from fedgate_gateway.api.routes import (
 )
 from fedgate_gateway.api.upload import OVERHEAD_BYTES
 from fedgate_gateway.control.state import GatewayState
+from fedgate_gateway.front import pages
+from fedgate_gateway.front import routes as front_routes
+from fedgate_gateway.front.mount import open_doors
+from fedgate_gateway.front.office import Office
 
 
 def create_app(state: GatewayState) -> FastAPI:
@@ -37,12 +41,16 @@ def create_app(state: GatewayState) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.gateway = state
+    app.state.office = office = Office.open(state)
     problems.install(app)
     for module in (jobs, events, outputs, peers, enrolment, access, audit, plugins, operations):
         app.include_router(module.router)
+    for router in (front_routes.router, pages.router):
+        app.include_router(router)
+    uploads = open_doors(app, office)
     # The last one added is the outermost.
     limit = state.config.limits.bundle_bytes + OVERHEAD_BYTES
-    app.add_middleware(BodyLimit, upload_path=f"{PREFIX}/jobs", upload_bytes=limit)
+    app.add_middleware(BodyLimit, uploads={f"{PREFIX}/jobs", *uploads}, upload_bytes=limit)
     app.add_middleware(SafeHeaders)
     app.add_middleware(RequestMetrics, state=state)
     state.registry.register(GatewayCollector(state))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,16 +23,17 @@ class _OversizeError(Exception):
 class BodyLimit:
     """Refuses larger bodies by their declared size, and stops reading those that lie."""
 
-    def __init__(self, app: ASGIApp, *, upload_path: str, upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, uploads: Collection[str], upload_bytes: int) -> None:
+        """``uploads``: the paths on which a bundle may come."""
         self._app = app
-        self._upload_path = upload_path
+        self._uploads = frozenset(uploads)
         self._upload_bytes = upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        upload = scope["path"] == self._upload_path and scope["method"] == "POST"
+        upload = scope["path"] in self._uploads and scope["method"] == "POST"
         limit = self._upload_bytes if upload else BODY_BYTES
         declared = Headers(scope=scope).get("content-length", "0")
         if not declared.isdecimal() or int(declared) > limit:

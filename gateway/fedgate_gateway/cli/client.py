@@ -65,6 +65,13 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
+    @property
+    def address(self) -> str:
+        """``host:port`` of the gateway."""
+        url = self._http.base_url
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        return f"{host}:{url.port or 443}"
+
     # -- jobs ----------------------------------------------------------------------------------
 
     def submit(
@@ -173,6 +180,15 @@ class Client:
             "seconds": seconds,
         }
         return self._json("POST", "tokens", json=body, again=False)
+
+    def set_recipient(self, public_key: bytes) -> dict[str, Any]:
+        """Have outputs sealed to this key where a command cannot name one."""
+        body = {"public_key": base64.b64encode(public_key).decode()}
+        return self._json("PUT", "recipient", json=body)
+
+    def open_login(self) -> dict[str, Any]:
+        """Tokens for a framework's own command."""
+        return self._json("POST", "logins", again=False)
 
     def revoke_token(self, token_id: str) -> None:
         self._request("DELETE", f"tokens/{_segment(token_id)}", again=False)

@@ -23,6 +23,7 @@ from fedgate_gateway.cli.commands import (
     dev,
     enclave,
     enrolment,
+    flower,
     gateway,
     job,
     plugin,
@@ -59,7 +60,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_root)
-    for group in (job, site, audit, policy, plugin, token, enrolment, profile, enclave):
+    for group in (job, site, audit, policy, plugin, token, enrolment, profile, enclave, flower):
         app.add_typer(group.app)
     app.command("gateway")(gateway.gateway)
     app.command("dev")(dev.dev)
