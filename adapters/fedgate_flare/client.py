@@ -11,6 +11,10 @@ from nvflare.apis.fl_constant import FLContextKey, JobConstants, ReservedTopic, 
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReturnCode, Shareable, make_reply
 from nvflare.apis.utils.fl_context_utils import gen_new_peer_ctx
+from nvflare.apis.utils.task_utils import (
+    contains_lazy_download_ref,
+    materialize_lazy_download_refs,
+)
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
 from nvflare.fuel.f3.cellnet.defs import ReturnCode as CellReturnCode
 
@@ -147,6 +151,10 @@ def _replace_wires(
         self: Any, project_name: str, token: str, ssid: str, fl_ctx: FLContext, client_name: str,
         shareable: Shareable, execute_task_name: str, timeout: Any = None,
     ) -> Any:  # fmt: skip
+        if contains_lazy_download_ref(shareable):  # arrays that still lie in a trainer's process
+            shareable = materialize_lazy_download_refs(
+                shareable, runner.engine.get_cell(), fl_ctx.get_run_abort_signal()
+            )
         shareable.set_peer_context(gen_new_peer_ctx(fl_ctx))
         messages.detach_peer(shareable, messages.SITE_PROPERTIES)
         shareable.set_header(FLContextKey.TASK_NAME, execute_task_name)

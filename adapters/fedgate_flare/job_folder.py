@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedgate.errors import InvalidBundle
-from fedgate_flare.json_files import parse_object
+from fedgate_flare.config_files import parse_config
 
 META_NAMES = ("meta.json", "meta.yml", "meta.yaml", "meta.conf")
 SERVER = "server"
@@ -60,7 +60,7 @@ def locate(paths: Iterable[str]) -> tuple[str, str] | None:
 
 def read_meta(text: str, path: str = "meta.json") -> JobMeta:
     """Parse ``meta.json`` strictly; raises :class:`InvalidBundle`."""
-    raw = parse_object(text, path)
+    raw = parse_config(text, path)
     apps = _deploy_map(raw.get("deploy_map"), path)
     meta = JobMeta(
         name=_name(raw.get("name"), path),

@@ -19,6 +19,7 @@ from fedgate_flare import frames
 from fedgate_flare.frames import Heading, HeadingReader
 from fedgate_flare.job_folder import SERVER
 
+# ruff: noqa: ARG004 - the signatures of overridden methods are F3's
 SCHEME = "fedgate"
 URL = f"{SCHEME}://enclave:1"
 _LOG = logging.getLogger("fedgate.flare.line")

@@ -59,9 +59,7 @@ class Mailbox:
 
     # -- the runner ----------------------------------------------------------------------------
 
-    def fetch(
-        self, aborted: Callable[[], bool], patience: float = math.inf
-    ) -> Shareable | Nothing:
+    def fetch(self, aborted: Callable[[], bool], patience: float = math.inf) -> Shareable | Nothing:
         """The next task; or why there is none, after ``patience`` seconds or a poke."""
         deadline = time.monotonic() + patience
         with self._condition:

@@ -44,7 +44,7 @@ class StatusSender:
 
 
 def read_reports(body: bytes) -> dict[str, dict[str, Any]]:
-    """workflow -> its report, a flat dictionary; raises :class:`InvalidMessage`."""
+    """Workflow -> its report, a flat dictionary; raises :class:`InvalidMessage`."""
     if len(body) > _MAX_BYTES:
         raise InvalidMessage("a status report is too large", why=f"{len(body)} bytes")
     try:
@@ -64,9 +64,7 @@ def _is_report(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
         isinstance(k, str)
         and (
-            v is None
-            or type(v) in (bool, int, str)
-            or (isinstance(v, float) and math.isfinite(v))
+            v is None or type(v) in (bool, int, str) or (isinstance(v, float) and math.isfinite(v))
         )
         for k, v in value.items()
     )

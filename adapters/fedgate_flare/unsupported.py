@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from fedgate.errors import InvalidBundle, UnsupportedVersion
+from fedgate_flare.app_configs import AppConfig
 
-_EXECUTOR = "use ClientAPIExecutor(execution_mode='in_process'), or export the job again with 2.9"
+_EXECUTOR = "use ClientAPIExecutor, or export the job again with 2.9"
 #: Class name -> what replaces it; FLARE 2.9 removed them.
 REMOVED: Mapping[str, str] = {
     "PTInProcessClientAPIExecutor": _EXECUTOR,
@@ -37,25 +37,10 @@ PEER_TO_PEER: Mapping[str, str] = {
 }
 
 
-def components(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every ``(class path, arguments)`` in an app's configuration, at any depth."""
-    stack = [config]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            for key in ("path", "class_path", "name"):
-                if isinstance(path := value.get(key), str) and (key != "name" or "args" in value):
-                    args = value.get("args")
-                    yield path, args if isinstance(args, dict) else {}
-                    break
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)
-
-
-def refuse_unsupported(config: Any, path: str) -> None:
-    """Raise for the first component in ``config`` that cannot run here."""
-    for name, args in components(config):
+def refuse_unsupported(found: AppConfig) -> None:
+    """Raise for the first component of an app that cannot run here."""
+    path = found.path
+    for name, _args in found.components():
         last = name.rsplit(".", 1)[-1]
         if (remedy := REMOVED.get(last)) is not None and not _is_custom(name):
             raise UnsupportedVersion(
@@ -66,12 +51,6 @@ def refuse_unsupported(config: Any, path: str) -> None:
         for prefix, why in PEER_TO_PEER.items():
             if name.startswith(prefix):
                 raise InvalidBundle(f"{path}: {last} cannot run through Fedgate", why=why)
-        if args.get("execution_mode") in ("external_process", "attach"):
-            raise InvalidBundle(
-                f"{path}: the training script must run in process",
-                why=f"execution_mode is {args['execution_mode']!r}",
-                remedy="set launch_external_process=False and export the job again",
-            )
 
 
 def _is_custom(name: str) -> bool:

@@ -13,6 +13,7 @@ from fedgate.adapter import SiteContext, Workload
 from fedgate.errors import WorkloadFailed
 from fedgate.task import Failure, Result, Task, TaskError
 from fedgate_flare import cells, client, messages, status
+from fedgate_flare.app_configs import has_trainers
 from fedgate_flare.codec import decode, encode
 from fedgate_flare.job_folder import SERVER
 from fedgate_flare.last_error import LastError
@@ -39,7 +40,10 @@ class FlareWorker:
         line = cells.site_line(site.name, site.post)
         site.on_frame(lambda frame: line.receive(SERVER, frame))
         self._runner, args = client.build_runner(
-            deployed, self._mailbox, status.StatusSender(site.post), trainers=False
+            deployed,
+            self._mailbox,
+            status.StatusSender(site.post),
+            trainers=has_trainers(deployed.config("client")),
         )
         status.watch(self._bell, self._mailbox.poke)
         self._thread = threading.Thread(

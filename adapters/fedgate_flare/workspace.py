@@ -11,10 +11,13 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedgate.adapter import Workload
 from fedgate.errors import InvalidBundle, WorkloadFailed
-from fedgate_flare.job_folder import SERVER, JobMeta, locate, read_meta
+from fedgate_flare.app_configs import NAMES, find_config, with_own_scripts
+from fedgate_flare.config_files import parse_config
+from fedgate_flare.job_folder import META_NAMES, SERVER, JobMeta, locate, read_meta
 
 _FOLDER = ".flare"
 _KEEP = re.compile(r"[^A-Za-z0-9_.-]")
@@ -30,6 +33,11 @@ class Deployed:
     root: Path  # FLARE's workspace
     run: Path  # the job's folder in it
     app: Path  # the app's folder in that
+
+    def config(self, role: str) -> dict[str, Any]:
+        """The app's configuration for "server" or "client"."""
+        path = self.app / "config" / f"{NAMES[role]}.json"
+        return parse_config(path.read_text("utf-8"), path.name)
 
     @property
     def custom(self) -> Path:
@@ -65,11 +73,31 @@ def deploy(workload: Workload, participant: str) -> Deployed:
         "byoc": deployed.custom.is_dir(),
     }
     (deployed.run / "meta.json").write_text(json.dumps(raw))
+    _rewrite_configs(deployed)
     return deployed
 
 
+def _rewrite_configs(deployed: Deployed) -> None:
+    """Put the app's configurations down as plain JSON: FLARE loads what the reviewer saw."""
+    paths = [f"app/{p.relative_to(deployed.app).as_posix()}" for p in deployed.app.rglob("*")]
+    custom = [p.removeprefix("app/custom/") for p in paths if p.startswith("app/custom/")]
+    role = "server" if deployed.participant == SERVER else "client"
+    for other in NAMES:
+        try:
+            found = find_config(paths, "app", other)
+        except InvalidBundle:
+            if other == role:
+                raise
+            continue
+        path = deployed.app / found.removeprefix("app/")
+        config = with_own_scripts(parse_config(path.read_text("utf-8"), found), custom)
+        path.unlink()
+        path.with_name(f"{NAMES[other]}.json").write_text(json.dumps(config))
+
+
 def _read(root: Path) -> tuple[Path, JobMeta]:
-    tops = [p.name + "/meta.json" for p in root.iterdir() if p.is_dir()]
+    tops = [f"{p.name}/{n}" for p in root.iterdir() if p.is_dir() for n in META_NAMES
+            if (p / n).is_file()]  # fmt: skip
     near = [p.name for p in root.iterdir() if p.is_file()]
     found = locate([*near, *tops])
     if found is None or not (path := root / found[0] / found[1]).is_file():

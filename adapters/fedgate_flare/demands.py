@@ -1,0 +1,88 @@
+"""What a job asks of the places it runs at: FLARE versions, resources, launchers.
+
+Each is understood and told to reviewers, or refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from fedgate.bundle import BundleTree
+from fedgate.errors import InvalidBundle, UnsupportedVersion
+
+#: The versions of FLARE that this adapter runs, as a requirement.
+SUPPORTED = ">=2.9,<2.10"
+_REQUIREMENT = re.compile(r"^\s*nvflare\s*(?:\[[^\]]*\])?\s*([^;#]*)", re.IGNORECASE)
+_RESOURCES = {"num_of_gpus", "mem_per_gpu_in_GiB", "num_gpus", "gpu", "cpu", "memory"}
+
+
+def required_version(files: BundleTree) -> str:
+    """The FLARE version that the bundle's requirements ask for; raises if it is not ours."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    for path in sorted(files):
+        if not PurePosixPath(path).name.startswith("requirements") or not path.endswith(".txt"):
+            continue
+        for line in files[path][:65536].decode("utf-8", "replace").splitlines():
+            match = _REQUIREMENT.match(line)
+            if match is None or not match[1].strip():
+                continue
+            asked = match[1].strip()
+            try:
+                fits = SpecifierSet(asked, prereleases=True)
+            except InvalidSpecifier:
+                continue  # "nvflare-something", or a URL: no statement about the version
+            if not any(f"2.9.{patch}" in fits for patch in range(100)):
+                raise UnsupportedVersion(
+                    "the job is for another version of FLARE",
+                    why=f"{path} asks for nvflare{asked}; this adapter runs 2.9",
+                    remedy="export the job again with FLARE 2.9",
+                )
+            return asked
+    return SUPPORTED
+
+
+def resource_notes(meta: Mapping[str, Any]) -> list[str]:
+    """Sentences for reviewers; raises :class:`InvalidBundle` for what cannot be met."""
+    notes = []
+    for site, asked in _by_site(meta, "resource_spec"):
+        if "docker" in asked or "k8s" in asked:
+            raise InvalidBundle(
+                f"the job asks {site} for a container",
+                why="at Fedgate a site decides itself in what sandbox and environment jobs run",
+                remedy="remove docker and k8s from resource_spec",
+            )
+        if asked:
+            notes.append(
+                f"asks {site} for resources, which Fedgate leaves to the site: "
+                + ", ".join(f"{k}={v}" for k, v in sorted(asked.items()))[:200]
+            )
+    for site, asked in _by_site(meta, "launcher_spec"):
+        for mode, settings in asked.items():
+            if mode != "process":
+                raise InvalidBundle(
+                    f"the job wants to be launched by {str(mode)[:40]!r} at {site}",
+                    why="Fedgate starts jobs itself, in the sandbox that the site chose",
+                    remedy="remove it from launcher_spec, or leave only 'process'",
+                )
+            notes.append(f"launcher 'process' at {site} is what Fedgate does: {settings!s:.100}")
+    return notes
+
+
+def _by_site(meta: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
+    spec = meta.get(key)
+    if spec is None:
+        return []
+    if not isinstance(spec, dict) or any(not isinstance(v, dict) for v in spec.values()):
+        raise InvalidBundle(f"meta.json: {key!r} must map sites to objects")
+    return sorted(spec.items())
+
+
+def refuse_edge(meta: Mapping[str, Any]) -> None:
+    if meta.get("edge_method"):
+        raise InvalidBundle(
+            "edge jobs cannot run through Fedgate", why="their devices are no sites of a project"
+        )
