@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 import grpc
 
@@ -42,6 +43,8 @@ async def run_gateway(config: GatewayConfig, *, tamper: Tamper | None = None) ->
     )
     scheduler = Scheduler(state, ledger, connections, router, spool)
     state.presence = lambda kind, name: connections.online(PeerKind(kind), name)
+    loop = asyncio.get_running_loop()
+    state.peers.on_revoked(lambda kind, name: _on_loop(loop, lambda: connections.close(kind, name)))
     service = LinkService(state, ledger, connections, router, spool, scheduler)
     files = state.authority.server_files(config.hostnames)
     server = await _link_server(config, files, service)
@@ -80,6 +83,11 @@ async def run_gateway(config: GatewayConfig, *, tamper: Tamper | None = None) ->
         await asyncio.to_thread(state.audit.checkpoint)
         spool.close()
         state.close()
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is connected any more
+        loop.call_soon_threadsafe(call)
 
 
 async def _link_server(

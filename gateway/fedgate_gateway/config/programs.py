@@ -27,6 +27,8 @@ class GatewayLimits(Section):
     pending_seconds: float = Field(default=3600, gt=0)
     cargo_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
     spool_bytes: int = Field(default=64 * 1024 * MIB, gt=0)
+    #: One released model, log or archive of artifacts.
+    output_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
     #: A peer that is silent for this long is offline.
     heartbeat_seconds: float = Field(default=5, gt=0)
     offline_seconds: float = Field(default=15, gt=0)

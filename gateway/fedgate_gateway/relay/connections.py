@@ -62,6 +62,12 @@ class Connections:
         del self._by_peer[key]
         return True
 
+    def close(self, kind: PeerKind, name: str) -> None:
+        """End a peer's connection, as when its certificate no longer counts."""
+        connection = self._by_peer.get((kind, name))
+        if connection is not None:
+            connection.close()
+
     def site(self, name: str) -> Connection | None:
         return self._by_peer.get((PeerKind.SITE, name))
 

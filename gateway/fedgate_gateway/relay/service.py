@@ -285,6 +285,12 @@ class LinkService:
             if route is None or connection.kind is not PeerKind.ENCLAVE:
                 raise NotFound("there is no such job for this peer")
             kind = _output_kind(header.kind)
+            largest = self._state.config.limits.output_bytes
+            if header.size > largest:
+                raise InvalidMessage(
+                    "an output is larger than this gateway takes",
+                    why=f"{header.size} bytes, limits.output_bytes is {largest}",
+                )
 
             async def pieces() -> AsyncIterator[bytes]:
                 async for frame in requests:
