@@ -1,0 +1,250 @@
+"""Packets of a session, in order and within bounds; what cannot be had costs a task, no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fedgate.errors import FedgateError, InvalidMessage, NotFound, SealBroken, Unavailable
+from fedgate_gateway.child.memory import Buffer, Pool
+from fedgate_gateway.link import cargo, receiver
+from fedgate_gateway.link.packet import Packet
+from fedgate_gateway.link.receiver import Received, Receiver
+from fedgate_gateway.sealed import (
+    CargoKey,
+    CargoWitness,
+    Direction,
+    LetterHeader,
+    LetterKind,
+    SessionKeys,
+)
+
+KEYS = SessionKeys.derive(
+    b"s" * 32, b"t" * 32, session=b"i" * 16, job="job-1", site="a", enclave="e"
+)
+Download = Callable[..., Any]
+
+
+def header(packet: Packet, task: str = "t") -> LetterHeader:
+    return LetterHeader(
+        session=b"i" * 16, direction=Direction.TO_SITE, sequence=0, kind=LetterKind.TASK,
+        job="job-1", sender="e", receiver="a", body=0, task=task, cargo=packet.cargo,
+    )  # fmt: skip
+
+
+class Ends:
+    """A receiver whose downloads are what the test says."""
+
+    def __init__(self, on_packet: Callable[[Received], Any] | None = None, limit: int = 1 << 20):
+        self.pool = Pool("test")
+        self.received: list[Received] = []
+        self.broken: list[FedgateError] = []
+        self.receiver = Receiver(
+            "job-1", None, KEYS, pool=lambda: self.pool, limit=limit,  # type: ignore[arg-type]
+            on_packet=on_packet or self.received.append, on_broken=self.broken.append,
+        )  # fmt: skip
+
+    def put(self, packet: Packet) -> None:
+        self.receiver.put(header(packet), packet.to_bytes())
+
+    async def settle(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+def run(test: Callable[[], Any]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 10))
+
+
+def downloads(monkeypatch: pytest.MonkeyPatch, do: Download) -> None:
+    monkeypatch.setattr(cargo, "download", do)
+
+
+def test_packets_come_in_order_even_when_the_first_waits_for_its_cargo(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        gate = asyncio.Event()
+
+        async def slow(link, job, key, out, *, witness=None) -> None:
+            await gate.wait()
+            out[:] = b"m" * key.size
+
+        downloads(monkeypatch, slow)
+        ends = Ends()
+        ends.put(Packet(b"first", CargoKey.generate(100)))
+        ends.put(Packet(b"second", b"inline"))
+        await ends.settle()
+        assert ends.received == []
+        gate.set()
+        await ends.settle()
+        assert [r.note for r in ends.received] == [b"first", b"second"]
+        assert isinstance(ends.received[0].model, Buffer)
+        assert bytes(ends.received[0].model.view) == b"m" * 100
+
+    run(test)
+
+
+@pytest.mark.parametrize("error", [Unavailable("gone"), NotFound("never came")])
+def test_cargo_that_does_not_come_fails_its_task_and_the_session_goes_on(
+    monkeypatch: pytest.MonkeyPatch, error: FedgateError
+) -> None:
+    async def test() -> None:
+        async def fail(*_: Any, **__: Any) -> None:
+            raise error
+
+        downloads(monkeypatch, fail)
+        ends = Ends()
+        ends.put(Packet(b"first", CargoKey.generate(100)))
+        ends.put(Packet(b"second"))
+        await ends.settle()
+        assert [(r.error, r.model) for r in ends.received] == [(error, None), (None, None)]
+        assert ends.broken == []
+        assert ends.pool.lent == 0
+
+    run(test)
+
+
+def test_cargo_that_is_not_the_senders_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async def fail(*_: Any, **__: Any) -> None:
+            raise SealBroken("altered")
+
+        downloads(monkeypatch, fail)
+        ends = Ends()
+        ends.put(Packet(b"first", CargoKey.generate(100)))
+        ends.put(Packet(b"second"))
+        await ends.settle()
+        assert [str(e) for e in ends.broken] == ["altered"]
+        assert ends.received == []
+        assert ends.pool.lent == 0
+
+    run(test)
+
+
+def test_a_model_beyond_the_limit_is_refused_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        downloads(monkeypatch, lambda *_, **__: pytest.fail("it was fetched"))
+        for packet in (Packet(b"n", CargoKey.generate(1001)), Packet(CargoKey.generate(1001))):
+            ends = Ends(limit=1000)
+            ends.put(packet)
+            await ends.settle()
+            assert isinstance(ends.broken[0], InvalidMessage)
+
+    run(test)
+
+
+def test_a_shared_model_waits_for_its_senders_witness(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        key = CargoKey.generate(100)
+
+        async def fetch(link, job, key, out, *, witness=None) -> None:
+            witness.add(b"sealed chunk")
+
+        downloads(monkeypatch, fetch)
+        ours = CargoWitness(KEYS, key)
+        ours.add(b"sealed chunk")
+        for tag, good in ((ours.tag(), True), (bytes(32), False)):
+            for early in (True, False):
+                ends = Ends()
+                if early:
+                    ends.receiver.witness(key.id + tag)
+                ends.put(Packet(b"n", key, shared=True))
+                await ends.settle()
+                if not early:
+                    assert ends.received == []
+                    ends.receiver.witness(key.id + tag)
+                    await ends.settle()
+                assert (len(ends.received), len(ends.broken)) == ((1, 0) if good else (0, 1))
+
+    run(test)
+
+
+def test_a_witness_that_never_comes_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        monkeypatch.setattr(receiver, "_WITNESS_SECONDS", 0.02)
+
+        async def fetch(link, job, key, out, *, witness=None) -> None:
+            witness.add(b"sealed chunk")
+
+        downloads(monkeypatch, fetch)
+        ends = Ends()
+        ends.put(Packet(b"n", CargoKey.generate(100), shared=True))
+        await asyncio.sleep(0.1)
+        assert "never came" in str(ends.broken[0])
+
+    run(test)
+
+
+def test_witnesses_of_cargo_that_never_comes_are_forgotten_oldest_first() -> None:
+    async def test() -> None:
+        ends = Ends()
+        for number in range(200):
+            ends.receiver.witness(number.to_bytes(16, "big") + bytes(32))
+        assert len(ends.receiver._witnesses) <= receiver._WITNESSES
+        with pytest.raises(SealBroken):
+            ends.receiver.witness(b"short")
+
+    run(test)
+
+
+def test_a_peer_may_run_ahead_only_so_far_in_letters_and_in_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        async def never(*_: Any, **__: Any) -> None:
+            await asyncio.sleep(60)
+
+        downloads(monkeypatch, never)
+        many = Ends()
+        many.put(Packet(b"n", CargoKey.generate(100)))
+        await many.settle()
+        for _ in range(receiver._QUEUE):
+            many.put(Packet(b"n"))
+        with pytest.raises(InvalidMessage, match="faster"):
+            many.put(Packet(b"n"))
+        large = Ends()
+        large.put(Packet(b"n", CargoKey.generate(100)))
+        await large.settle()
+        for _ in range((receiver._QUEUE_BYTES >> 20) - 1):
+            large.put(Packet(b"n", bytes(1 << 20)))
+        with pytest.raises(InvalidMessage, match="faster"):
+            large.put(Packet(b"n", bytes(1 << 20)))
+
+    run(test)
+
+
+def test_memory_of_a_packet_that_is_refused_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async def fetch(link, job, key, out, *, witness=None) -> None:
+            return
+
+        def refuse(_: Received) -> None:
+            raise InvalidMessage("another site's task")
+
+        downloads(monkeypatch, fetch)
+        ends = Ends(refuse)
+        ends.put(Packet(b"n", CargoKey.generate(100)))
+        await ends.settle()
+        assert str(ends.broken[0]) == "another site's task"
+        assert ends.pool.lent == 0
+
+    run(test)
+
+
+def test_a_bug_of_ours_ends_the_session_instead_of_deafening_it() -> None:
+    async def test() -> None:
+        def fail(_: Received) -> None:
+            raise ZeroDivisionError
+
+        ends = Ends(fail)
+        ends.put(Packet(b"n"))
+        await ends.settle()
+        assert "ZeroDivisionError" in str(ends.broken[0])
+
+    run(test)
