@@ -88,12 +88,13 @@ def _table(section: type[Section]) -> str:
     for key, field in section.model_fields.items():
         below, _ = _section_of(field.annotation)
         if below is not None:
-            kind, default = "table", "" if field.is_required() else "see below"
+            kind, default = "table", "**required**" if field.is_required() else "see below"
         else:
             kind = _type(field.annotation)
-            default = "**required**" if field.is_required() else f"`{_toml(field.default)}`"
+            shown = _toml(field.default)
+            default = "**required**" if field.is_required() else f"`{shown}`" if shown else "none"
         bounds = "".join(f", {b}" for b in _bounds(field.metadata))
-        meaning = comments.get(key, "").replace("|", "\\|")
+        meaning = comments.get(key, "").replace("|", "\\|").replace("``", "`")
         rows.append(f"| `{key}` | {kind}{bounds} | {default} | {meaning} |")
     return "\n".join(rows) + "\n"
 

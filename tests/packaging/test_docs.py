@@ -35,6 +35,12 @@ def test_reference_pages_say_what_the_code_says(generate: ModuleType, page: str)
     assert (DOCS / page).read_text("utf-8") == generate.PAGES[page](), "run `make docs`"
 
 
+def test_every_key_of_a_configuration_file_says_what_it_means(generate: ModuleType) -> None:
+    rows = generate.PAGES["reference/configuration.md"]().splitlines()
+    silent = [row for row in rows if row.startswith("| `") and row.endswith("|  |")]
+    assert not silent, "write a `#:` comment above the field"
+
+
 def test_every_generated_page_is_compared(generate: ModuleType) -> None:
     assert len(generate.PAGES) == 3
 

@@ -33,6 +33,7 @@ class Profile(Section):
     enclaves: Mapping[str, str] = {}
     #: The audit log's verifier key, ``name+id+key``.
     audit_key: str = ""
+    #: The project of jobs that name none.
     project: str = ""
     #: Kinds of outputs ("model", "artifacts", "log") that are accepted although nobody signed them,
     #: because the project releases them in clear. Whoever runs the gateway can change those.

@@ -16,28 +16,37 @@ _FRONT_DOORS = ("flower",)
 
 
 class Listen(Section):
+    #: Address to listen on.
     host: str = "127.0.0.1"
+    #: TCP port to listen on.
     port: int = Field(ge=1, le=65535)
 
 
 class GatewayLimits(Section):
+    #: The largest archive that may be submitted.
     bundle_bytes: int = Field(default=64 * MIB, gt=0)
+    #: The largest sum of its files.
     unpacked_bytes: int = Field(default=256 * MIB, gt=0)
     #: Seconds a job may wait in review and in the queue before it expires.
     pending_seconds: float = Field(default=3600, gt=0)
+    #: The largest model (or other cargo) that is relayed, as ciphertext.
     cargo_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
+    #: All cargo that may be on its way at once.
     spool_bytes: int = Field(default=64 * 1024 * MIB, gt=0)
     #: One released model, log or archive of artifacts.
     output_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
     #: A peer that is silent for this long is offline.
     heartbeat_seconds: float = Field(default=5, gt=0)
+    #: … and counts as offline after this long.
     offline_seconds: float = Field(default=15, gt=0)
 
 
 class GatewayProject(Section):
     """What the gateway itself knows of a project: names for routing, and its own policy."""
 
+    #: Sites that jobs of this project may name.
     sites: tuple[str, ...]
+    #: Cedar policy that is asked on submission; none: what the sites say counts alone.
     policy: ConfigPath | None = None
     #: What a job gets that comes through a front door and names no datasets itself: a framework's
     #: own command has no option for them.
@@ -47,7 +56,9 @@ class GatewayProject(Section):
 class GatewayConfig(Section):
     #: Keys, CA, embedded database and objects; created on first start, readable by its owner only.
     data: ConfigPath
+    #: Where people connect: REST over HTTPS.
     api: Listen
+    #: Where sites and enclaves connect: gRPC with mTLS.
     link: Listen
     #: Host names and addresses that the server certificate is issued for.
     hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
@@ -55,20 +66,28 @@ class GatewayConfig(Section):
     database: str = ""
     #: obstore URL; empty: a folder inside ``data``.
     objects: str = ""
+    #: Adapters that may be loaded here; loading one runs its code.
     adapters: tuple[str, ...] = _ADAPTERS
     #: Frameworks whose own command may talk to this gateway, from ``fedgate.front_doors``.
     front_doors: tuple[str, ...] = _FRONT_DOORS
+    #: By name.
     projects: Mapping[str, GatewayProject]
+    #: Bounds of size and time.
     limits: GatewayLimits = GatewayLimits()
 
 
 class ChildLimits(Section):
     """What a child process may use; 0 means no limit of ours."""
 
+    #: Address space of each process (RLIMIT_AS).
     memory_bytes: int = Field(default=0, ge=0)
+    #: CPU time of each process (RLIMIT_CPU).
     cpu_seconds: int = Field(default=0, ge=0)
+    #: Open files of each process (RLIMIT_NOFILE).
     open_files: int = Field(default=4096, ge=64)
+    #: The largest file that it may write (RLIMIT_FSIZE).
     file_bytes: int = Field(default=0, ge=0)
+    #: How much of its output is kept.
     log_bytes: int = Field(default=64 * MIB, ge=0)
     #: Seconds a child has to import and start.
     start_seconds: float = Field(default=60, gt=0)
@@ -81,24 +100,32 @@ class Runtime(Section):
 
     #: Python of a prepared virtual environment; empty: the one that runs this program.
     interpreter: str = ""
+    #: Environment variables of the workload; nothing else of ours but PATH and locale gets through.
     environment: Mapping[str, str] = {}
     #: "bubblewrap", or "process" for none (name it to mean it).
     sandbox: str = "bubblewrap"
+    #: What its processes may use.
     limits: ChildLimits = ChildLimits()
 
 
 class EnclaveConfig(Section):
+    #: As it enrolled, and as project files name it.
     name: str = Field(pattern=NAME)
+    #: Keys, certificates and state of this program; readable by its owner only.
     data: ConfigPath
     #: host:port of the gateway's link.
     gateway: str
+    #: The gateway's API, https://host:port.
     api: str
     #: An attester from ``fedgate.attesters``.
     attester: str = "simulated"
+    #: Adapters that may be loaded here; loading one runs its code.
     adapters: tuple[str, ...] = _ADAPTERS
     #: Project files; see ``ProjectConfig``.
     projects: tuple[ConfigPath, ...]
+    #: What coordinators run in.
     runtime: Runtime = Runtime()
+    #: Jobs that may run at once.
     max_jobs: int = Field(default=4, ge=1)
     #: Seconds that sites have to open their sessions.
     start_seconds: float = Field(default=60, gt=0)
@@ -128,28 +155,40 @@ class Guard(Section):
     finite: bool = True
     #: "signature": a train result must have the names, dtypes and shapes of the task's model.
     match: Literal["signature", "off"] = "off"
+    #: The largest model that a result may hold.
     result_bytes: int = Field(default=4 * 1024 * MIB, gt=0)
     #: Bytes of the part we cannot read (``body``), and of all opaque frames of a job.
     body_bytes: int = Field(default=16 * MIB, ge=0)
+    #: All opaque frames of a job together.
     frame_bytes: int = Field(default=16 * MIB, ge=0)
     #: "channel:topic" of opaque frames that may cross, a "*" at the end for any; none by default.
     frames: tuple[str, ...] = ()
 
 
 class SiteConfig(Section):
+    #: As it enrolled, and as project files name it.
     name: str = Field(pattern=NAME)
+    #: Keys, certificates and state of this program; readable by its owner only.
     data: ConfigPath
+    #: host:port of the gateway's link.
     gateway: str
+    #: The gateway's API, https://host:port.
     api: str
+    #: Adapters that may be loaded here; loading one runs its code.
     adapters: tuple[str, ...] = _ADAPTERS
     #: Evidence kinds this site trusts; a simulated TEE counts only when named here.
     evidence: tuple[str, ...] = ()
-    #: Cedar policy and this site's project files.
+    #: Cedar policy that is asked before this site joins a job.
     policy: ConfigPath
+    #: Project files of the projects this site is in; see ``ProjectConfig``.
     projects: tuple[ConfigPath, ...]
+    #: By name.
     datasets: Mapping[str, Dataset] = {}
+    #: What workers run in.
     runtime: Runtime = Runtime()
+    #: What leaves this site.
     guard: Guard = Guard()
+    #: Jobs that may run at once.
     max_jobs: int = Field(default=4, ge=1)
     #: Seconds without a gateway before running jobs are given up.
     grace_seconds: float = Field(default=60, ge=0)

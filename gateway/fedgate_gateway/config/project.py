@@ -26,20 +26,28 @@ class Release(Section):
 
     #: "sealed": encrypted to the submitter's key; "clear": stored plain at the gateway.
     model: Literal["sealed", "clear"] = "sealed"
+    #: Files that the server side left in its working directory.
     artifacts: Literal["sealed", "clear", "never"] = "sealed"
+    #: The coordinator's output.
     logs: Literal["clear", "sealed", "never"] = "sealed"
+    #: Numbers of rounds, as events of the job.
     metrics: Literal["clear", "never"] = "clear"
     #: No model leaves that fewer sites than this contributed to.
     minimum_cohort: int = Field(default=1, ge=1)
+    #: The largest archive of artifacts; beyond it the job fails.
     artifact_bytes: int = Field(default=256 * 1024 * 1024, ge=0)
+    #: How much of the log is released.
     log_bytes: int = Field(default=8 * 1024 * 1024, ge=0)
 
 
 class ProjectConfig(Section):
+    #: As jobs name it.
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    #: Sites by name.
     members: Mapping[str, Member]
     #: Enclave hosts of the project by name; they sign what they release with this identity.
     enclaves: Mapping[str, Member] = {}
+    #: The rules of the release gate.
     release: Release = Release()
     #: Keys that sealed outputs may be sealed to: "sha256:<hex>" of the raw public key. The gateway
     #: passes a submitter's key on, so it could pass on its own; this list is what prevents that.
