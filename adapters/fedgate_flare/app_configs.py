@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -14,6 +15,7 @@ from fedgate_flare.job_folder import ALL, SERVER
 
 NAMES: Mapping[str, str] = {"server": "config_fed_server", "client": "config_fed_client"}
 _SCRIPT = "task_script_path"
+_TEMPLATE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def check_scripts(files: Iterable[str], found: AppConfig) -> None:
             continue
         if not isinstance(script, str) or not script:
             raise InvalidBundle(f"app {found.app!r}: {_SCRIPT!r} must be a file of the app")
+        script = filled_in(script, found.config)
         if script_in(custom, script) is None:
             raise InvalidBundle(
                 f"app {found.app!r} lacks its script",
@@ -105,6 +108,14 @@ def check_scripts(files: Iterable[str], found: AppConfig) -> None:
                 + (": scripts outside the bundle do not run" if script.startswith("/") else ""),
                 remedy="give the script's path relative to the folder that job.py runs in",
             )
+
+
+def filled_in(text: str, config: Mapping[str, Any]) -> str:
+    """FLARE's own templates: ``{name}`` stands for a value at the top of the configuration."""
+    return _TEMPLATE.sub(
+        lambda match: str(config[match[1]]) if isinstance(config.get(match[1]), str) else match[0],
+        text,
+    )
 
 
 def script_in(custom: Iterable[str], script: str) -> str | None:

@@ -16,12 +16,15 @@ import numpy as np
 
 from fedgate.errors import FedgateError, InvalidMessage, InvalidModel
 from fedgate.model import Model, Tensor
+from fedgate_flare import torch_tensors
 from fedgate_flare._nvflare_private import DatumManager, fobs_core
 from fedgate_flare.arrays import from_tensor, to_tensor
 from fedgate_flare.names import array_names, unique
 
 #: msgpack extension code: "here stood the array with this name".
 _ARRAY = 70
+#: The same for torch tensors.
+_TORCH = 71
 MAX_BODY = 256 * 1024 * 1024
 _MAX_ITEMS = 1_000_000
 #: Types whose bytes would be arrays or references to data elsewhere; they never stand in a body.
@@ -57,11 +60,8 @@ class _Lifter(fobs_core.Packer):  # type: ignore[misc]
     def pack(self, obj: Any) -> Any:
         if isinstance(obj, np.ndarray):
             return self._lift(obj)
-        if type(obj).__module__.split(".", 1)[0] == "torch" and hasattr(obj, "layout"):
-            raise InvalidModel(
-                "torch tensors cannot be sent yet",
-                remedy="exchange numpy arrays (server_expected_format='numpy')",
-            )
+        if torch_tensors.is_tensor(obj):
+            return self._lift(obj)
         if type(obj).__module__.startswith("scipy.sparse"):
             raise InvalidModel(
                 "sparse matrices cannot be sent", remedy="send their parts as arrays"
@@ -71,10 +71,13 @@ class _Lifter(fobs_core.Packer):  # type: ignore[misc]
     def _lift(self, array: Any) -> msgpack.ExtType:
         mark = self._marks.get(id(array))
         if mark is None:
-            tensor, dtype = to_tensor(array)
             name = unique(self._names.get(id(array)), self.tensors)
-            self.tensors[name] = tensor
-            mark = msgpack.ExtType(_ARRAY, msgpack.packb([name, dtype, _is_fortran(array)]))
+            if isinstance(array, np.ndarray):
+                self.tensors[name], dtype = to_tensor(array)
+                mark = msgpack.ExtType(_ARRAY, msgpack.packb([name, dtype, _is_fortran(array)]))
+            else:
+                self.tensors[name], dtype = torch_tensors.to_tensor(array)
+                mark = msgpack.ExtType(_TORCH, msgpack.packb([name, dtype, False]))
             self._marks[id(array)] = mark
             self._keep.append(array)
         return mark
@@ -134,11 +137,17 @@ def decode(model: Model | None, body: bytes) -> Any:
     used: set[str] = set()
 
     def place(code: int, data: bytes) -> Any:
-        if code != _ARRAY:
+        if code not in (_ARRAY, _TORCH):
             raise InvalidMessage("a body holds an unknown extension", why=str(code))
         name, dtype, fortran = _mark(data)
         if name not in tensors:
             raise InvalidMessage("a body names a tensor that did not come with it", why=name[:99])
+        if code == _TORCH:
+            found = torch_tensors.from_tensor(tensors[name], dtype)
+            if name in used:
+                return found.clone()
+            used.add(name)
+            return found
         array = from_tensor(tensors[name], dtype)
         if fortran:  # the order of memory decides the last bit of some sums
             array = np.asfortranarray(array)

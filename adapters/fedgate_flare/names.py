@@ -32,7 +32,7 @@ def _walk(value: Any, path: str, found: dict[int, str], depth: int) -> None:
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
             _walk(inner, f"{path}/{index}" if path else str(index), found, depth + 1)
-    elif hasattr(value, "__array_interface__"):
+    elif hasattr(value, "__array_interface__") or hasattr(value, "data_ptr"):
         found.setdefault(id(value), path)
     elif hasattr(value, "data_kind"):  # a DXO inside a collection
         _walk(value.data, path, found, depth + 1)

@@ -15,6 +15,7 @@ from nvflare.app_common.workflows.base_model_controller import BaseModelControll
 from fedgate.adapter import Federation
 from fedgate.errors import InvalidModel
 from fedgate.model import Model, Tensor
+from fedgate_flare import torch_tensors
 from fedgate_flare.arrays import to_tensor
 from fedgate_flare.names import unique
 
@@ -98,6 +99,8 @@ def _collect(value: Any, path: str, tensors: dict[str, Tensor], depth: int) -> N
             _collect(inner, f"{path}/{index}" if path else str(index), tensors, depth + 1)
     elif isinstance(value, np.ndarray):
         tensors[unique(path, tensors)] = to_tensor(value)[0]
+    elif torch_tensors.is_tensor(value):
+        tensors[unique(path, tensors)] = torch_tensors.to_tensor(value)[0]
     elif isinstance(value, bool | int | float | np.generic) or _is_numbers(value):
         tensors[unique(path, tensors)] = to_tensor(np.asarray(value))[0]
 
