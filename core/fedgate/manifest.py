@@ -34,5 +34,5 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Manifest:
-        known = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         return cls(**known)

@@ -33,7 +33,9 @@ def test_three_rounds_average_what_two_sites_learn(tmp_path: Path) -> None:
 
 
 def test_a_model_too_large_for_a_datagram_crosses_in_shared_memory(tmp_path: Path) -> None:
-    run = run_locally(WORKLOAD, sites(tmp_path, 1.0, 1.0), tmp_path / "w", config={"size": 3_000_000})
+    run = run_locally(
+        WORKLOAD, sites(tmp_path, 1.0, 1.0), tmp_path / "w", config={"size": 3_000_000}
+    )
     assert run.error is None, run.log
     assert run.model is not None
     assert run.model["w"].numpy().shape == (3_000_000,)
@@ -50,7 +52,9 @@ def test_the_job_goes_on_without_a_site_whose_worker_dies(tmp_path: Path) -> Non
 
 
 def test_a_job_in_which_every_site_fails_is_a_failed_job(tmp_path: Path) -> None:
-    run = run_locally(WORKLOAD, sites(tmp_path, 1.0), tmp_path / "w", config={"fail": "no data today"})
+    run = run_locally(
+        WORKLOAD, sites(tmp_path, 1.0), tmp_path / "w", config={"fail": "no data today"}
+    )
     assert run.error is not None
     assert "no site returned a model" in str(run.error)
     assert "no data today" in run.site_logs["site-1"]

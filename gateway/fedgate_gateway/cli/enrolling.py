@@ -43,7 +43,8 @@ def enrol_program(
     format: Format,
 ) -> None:
     """Enrol, and print the identity key that the project's file must name."""
-    from fedgate_gateway.pki.enrol import enrol, load_or_create_identity
+    from fedgate_gateway.pki.credentials import load_or_create_identity
+    from fedgate_gateway.pki.enrol import enrol
 
     enrol(api, _token(token, file), kind, name, data)
     public = load_or_create_identity(data).public_key().public_bytes_raw()

@@ -14,11 +14,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from fedgate import (
     Adapter,
     BundleTree,
+    Capabilities,
     Capability,
     Federation,
     Grade,
@@ -39,7 +40,7 @@ _FILE = "plain.toml"
 
 class PlainAdapter(Adapter):
     framework = "plain"
-    capabilities: Mapping[str, Capability] = {
+    capabilities: ClassVar[Capabilities] = {
         "federated averaging": Capability(Grade.FULL),
         "federated evaluation": Capability(Grade.FULL),
         "client state across rounds": Capability(Grade.UNSUPPORTED, note="functions are stateless"),
