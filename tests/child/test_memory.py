@@ -98,12 +98,18 @@ def test_whoever_gets_a_buffer_can_neither_cut_it_nor_write_to_it(pool: Pool) ->
     buffer.view[:3] = b"abc"  # its owner still can
 
 
-def test_pieces_must_fill_a_buffer_exactly(pool: Pool) -> None:
+@pytest.mark.parametrize("mapped", [True, False])
+def test_pieces_must_fill_a_buffer_exactly(mapped: bool) -> None:
+    pool = Pool("test", mapped=mapped)
     buffer = pool.take(6)
     buffer.write([b"abc", memoryview(b"def")])
-    assert bytes(buffer.view) == b"abcdef"
-    with pytest.raises(InvalidMessage):
-        buffer.write([b"abc"])
+    assert os.pread(buffer.fd, 6, 0) == b"abcdef"
+    buffer.write([memoryview(b"abcdef").cast("H")])
+    for pieces in ([b"abc"], [b"abcdef", b"g"], [b"abcdefg"]):
+        with pytest.raises(InvalidMessage):
+            buffer.write(pieces)
+    assert os.pread(buffer.fd, 7, 0) == b"abcdef\0"
+    pool.close()
 
 
 # -- the child's private view -------------------------------------------------------------------
