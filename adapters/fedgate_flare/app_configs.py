@@ -121,13 +121,12 @@ def filled_in(text: str, config: Mapping[str, Any]) -> str:
 def script_in(custom: Iterable[str], script: str) -> str | None:
     """The file below ``custom/`` that a script's path means.
 
-    A recipe that is exported with an absolute path has its script there under its plain name.
+    A recipe that is exported with an absolute path has its script there under the end of it.
     """
     names = set(custom)
     if not script.startswith("/"):
         return script if any(f"/{name}".endswith(f"/{script}") for name in names) else None
-    name = PurePosixPath(script).name
-    return name if name in names else None
+    return max((n for n in names if script.endswith(f"/{n}")), key=len, default=None)
 
 
 def with_own_scripts(config: dict[str, Any], custom: Iterable[str]) -> dict[str, Any]:

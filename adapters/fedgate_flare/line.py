@@ -102,6 +102,8 @@ class Link(private.Connection):  # type: ignore[misc]
         heading = self._reader.read(data)
         if heading.channel in frames.REPLACED:
             return
+        if heading.receiver == self._line.me:
+            return  # to a trainer of this site that is not there: nobody else can reach it
         try:
             self._line.post(self.peer, Frame(heading.channel, heading.topic, bytes(data)))
         except FedgateError as error:

@@ -63,8 +63,7 @@ def from_tensor(tensor: Tensor, dtype: str) -> Any:
     except ImportError:
         raise InvalidMessage(
             "a torch tensor came where torch is not installed",
-            remedy="install torch there, or exchange numpy arrays "
-            "(server_expected_format='numpy')",
+            remedy="install torch there, or exchange numpy arrays (server_expected_format='numpy')",
         ) from None
     kind = torch.float64 if dtype == _COMPLEX128 else getattr(torch, dtype)
     if not tensor.nbytes:

@@ -1,0 +1,159 @@
+"""``recipe.execute(FedgateEnv(...))``: a FLARE recipe through a Fedgate gateway.
+
+It speaks to the gateway through the ``fedgate`` command, with a profile like anybody else: TLS to
+the gateway's own CA, idempotent submission, and outputs that only the profile's key opens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.job_def import RunStatus
+from nvflare.job_config.api import FedJob
+from nvflare.recipe.spec import ExecEnv
+
+from fedgate.errors import FedgateError, InvalidBundle, Unavailable, error_from_dict
+from fedgate.task import Scalar
+
+_COMMAND = ("-m", "fedgate_gateway.cli.main")
+#: Exit code of a command that worked, but whose job did not succeed.
+_JOB_FAILED = (1, 75, 77)
+_STATUS: Mapping[str, RunStatus] = {
+    "submitted": RunStatus.SUBMITTED,
+    "in_review": RunStatus.SUBMITTED,
+    "queued": RunStatus.APPROVED,
+    "starting": RunStatus.DISPATCHED,
+    "running": RunStatus.RUNNING,
+    "succeeded": RunStatus.FINISHED_COMPLETED,
+    "failed": RunStatus.FINISHED_EXECUTION_EXCEPTION,
+    "cancelled": RunStatus.FINISHED_ABORTED,
+    "denied": RunStatus.FINISHED_CANT_SCHEDULE,
+    "expired": RunStatus.FINISHED_CANT_SCHEDULE,
+}
+_FINAL = frozenset(name for name, status in _STATUS.items() if str(status.value).startswith("FIN"))
+
+
+class FedgateEnv(ExecEnv):  # type: ignore[misc]
+    """Where a recipe runs: the sites of a Fedgate project.
+
+    ``profile``: a ``profile.toml``; by default the one that the ``fedgate`` command uses.
+    ``sites`` and ``datasets``: names; no sites means those that the job names, or all.
+    ``output``: folder that results are written to, one folder below it for each job.
+    Every method raises :class:`FedgateError` with the gateway's own reason.
+    """
+
+    def __init__(
+        self,
+        profile: str | Path | None = None,
+        *,
+        project: str = "",
+        sites: Sequence[str] = (),
+        datasets: Sequence[str] = (),
+        min_sites: int | None = None,
+        name: str = "",
+        config: Mapping[str, Scalar] | None = None,
+        output: str | Path = "fedgate-results",
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(extra)
+        self._profile = profile
+        self._output = Path(output)
+        self._options = [
+            option
+            for key, value in {
+                "--project": project,
+                "--sites": ",".join(sites),
+                "--datasets": ",".join(datasets),
+                "--min-sites": "" if min_sites is None else str(min_sites),
+                "--name": name,
+            }.items()
+            if value
+            for option in (key, value)
+        ]
+        for key, setting in (config or {}).items():
+            self._options += ["--config", f"{key}={setting}"]
+
+    def deploy(self, job: FedJob) -> str:
+        """Export the job, hand it in, and return the gateway's id of it."""
+        with tempfile.TemporaryDirectory(prefix="fedgate-") as folder:
+            job.export_job(folder)
+            found = [path for path in Path(folder).iterdir() if path.is_dir()]
+            if len(found) != 1:
+                raise InvalidBundle("the recipe did not export one job", why=str(found)[:200])
+            told = self._run("submit", found[0], *self._options)
+        return str(told["job"]["id"])
+
+    def get_job_status(self, job_id: str) -> str | None:
+        """The status in FLARE's words, as ``FINISHED:COMPLETED``."""
+        return str(_STATUS[self._state(job_id)].value)
+
+    def abort_job(self, job_id: str) -> None:
+        self._run("cancel", job_id)
+
+    def get_job_result(self, job_id: str, timeout: float = 0.0) -> str | None:
+        """Wait for the end and fetch what was released; the folder, or None if it has not ended.
+
+        A job that failed has no model, but its folder holds the log where the project releases it.
+        """
+        try:
+            self._run("watch", job_id, timeout=timeout or None, ended=_JOB_FAILED)
+        except subprocess.TimeoutExpired:
+            return None
+        if self._state(job_id) not in _FINAL:
+            return None
+        folder = self._output / job_id
+        try:
+            self._run("result", job_id, "--output", folder, "--force")
+        except FedgateError as error:
+            if error.code != "not-found":
+                raise
+        return str(folder.resolve()) if folder.is_dir() else None
+
+    def _state(self, job_id: str) -> str:
+        return str(self._run("show", job_id)["job"]["state"]).lower().replace("-", "_")
+
+    def _run(
+        self, *arguments: object, timeout: float | None = None, ended: tuple[int, ...] = ()
+    ) -> dict[str, Any]:
+        """One ``fedgate job`` command; ``ended``: exit codes that speak of the job, not of it."""
+        options = ["--format", "json"]
+        if self._profile is not None:
+            options += ["--profile", str(self._profile)]
+        ran = subprocess.run(
+            [sys.executable, *_COMMAND, "job", *map(str, arguments), *options],
+            capture_output=True, text=True, check=False, timeout=timeout,
+            stdin=subprocess.DEVNULL, env={**os.environ, "NO_COLOR": "1"},
+        )  # fmt: skip
+        if ran.returncode and ran.returncode not in ended:
+            raise _error(ran)
+        return _last_object(ran.stdout)
+
+
+def _error(ran: subprocess.CompletedProcess[str]) -> FedgateError:
+    """What the command said, as an exception."""
+    for text in (ran.stderr, ran.stdout):
+        told = _last_object(text)
+        problem = told.get("error", told)
+        if isinstance(problem, dict) and "code" in problem:
+            return error_from_dict(problem)
+    lines = [line.strip() for line in ran.stderr.splitlines() if line.strip()]
+    return Unavailable("the fedgate command failed", why=" ".join(lines[-3:])[:1000])
+
+
+def _last_object(text: str) -> dict[str, Any]:
+    """The JSON object that a command printed: all of its output, or its last line."""
+    for part in (text, text.strip().rsplit("\n", 1)[-1]):
+        try:
+            found = json.loads(part)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            return found
+    return {}
