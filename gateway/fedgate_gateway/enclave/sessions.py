@@ -70,7 +70,7 @@ class Sessions:
     def handshake(self, message: pb.Handshake) -> None:
         try:
             if message.step == pb.Handshake.HELLO:
-                self._hello(message.data)
+                self._hello(message.site, message.data)
             elif message.step == pb.Handshake.FINISH:
                 self._finish(message.site, message.data)
             else:
@@ -78,8 +78,9 @@ class Sessions:
         except FedgateError as error:
             self._refuse(message.site, error)
 
-    def _hello(self, data: bytes) -> None:
-        site = read_hello(data).site
+    def _hello(self, site: str, data: bytes) -> None:
+        if read_hello(data).site != site:  # it would take the place of another site's handshake
+            raise SealBroken("a hello in the name of another site")
         handshake = EnclaveHandshake(
             data,
             job=self.job,

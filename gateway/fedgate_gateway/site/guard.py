@@ -31,10 +31,11 @@ class EgressGuard:
 
     def check_result(self, result: Result, model: memoryview | None) -> None:
         expected = self._signatures.pop(result.task, None)
-        if len(result.body) > self.rules.body_bytes:
+        opaque = _opaque_bytes(result)
+        if opaque > self.rules.body_bytes:
             raise Denied(
                 "the result's opaque part is too large",
-                why=f"{len(result.body)} bytes, guard.body_bytes is {self.rules.body_bytes}",
+                why=f"{opaque} bytes, guard.body_bytes is {self.rules.body_bytes}",
             )
         if self.rules.finite and not finite(result.metrics):
             raise Denied("the result's metrics are not finite")
@@ -65,12 +66,19 @@ class EgressGuard:
                 f"opaque traffic {frame.name!r} may not cross at this site",
                 why="it is not listed in guard.frames",
             )
-        self._frame_bytes += len(frame.body)
+        self._frame_bytes += len(frame.name.encode()) + len(frame.body)
         if self._frame_bytes > self.rules.frame_bytes:
             raise Denied(
                 "too much opaque traffic for this job",
                 why=f"guard.frame_bytes is {self.rules.frame_bytes}",
             )
+
+
+def _opaque_bytes(result: Result) -> int:
+    """Everything that can say anything: names of metrics and a failure's reason can, too."""
+    names = sum(len(name.encode()) + 8 for name in result.metrics)
+    reason = "" if result.error is None else result.error.reason
+    return len(result.body) + names + len(reason.encode())
 
 
 def _finite(tensor: Tensor) -> bool:
