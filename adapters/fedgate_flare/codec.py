@@ -9,6 +9,7 @@ body, and no class is loaded that was not registered before.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import msgpack
@@ -96,6 +97,34 @@ class _Reader(fobs_core.Packer):  # type: ignore[misc]
         return super().unpack(obj)
 
 
+class _Placer:
+    """Puts each tensor of a model where the message says; msgpack calls it for every extension."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+        self._used: set[str] = set()
+
+    @property
+    def all_used(self) -> bool:
+        return len(self._used) == len(self._tensors)
+
+    def place(self, code: int, data: bytes) -> Any:
+        if code not in (_ARRAY, _TORCH):
+            raise InvalidMessage("a body holds an unknown extension", why=str(code))
+        name, dtype, fortran = _mark(data)
+        if name not in self._tensors:
+            raise InvalidMessage("a body names a tensor that did not come with it", why=name[:99])
+        again = name in self._used  # FLARE gives each place an array of its own
+        self._used.add(name)
+        if code == _TORCH:
+            found = torch_tensors.from_tensor(self._tensors[name], dtype)
+            return found.clone() if again else found
+        array = from_tensor(self._tensors[name], dtype)
+        if fortran:  # the order of memory decides the last bit of some sums
+            array = np.asfortranarray(array)
+        return array.copy(order="K") if again else array
+
+
 def encode(message: Any) -> tuple[Model, bytes]:
     """Lift every array out of ``message``; arrays are shared with it, not copied.
 
@@ -133,34 +162,12 @@ def decode(model: Model | None, body: bytes) -> Any:
     fobs_core._register_decomposers()
     manager = _Inline()
     reader = _Reader(manager)
-    tensors = {} if model is None else model.tensors
-    used: set[str] = set()
-
-    def place(code: int, data: bytes) -> Any:
-        if code not in (_ARRAY, _TORCH):
-            raise InvalidMessage("a body holds an unknown extension", why=str(code))
-        name, dtype, fortran = _mark(data)
-        if name not in tensors:
-            raise InvalidMessage("a body names a tensor that did not come with it", why=name[:99])
-        if code == _TORCH:
-            found = torch_tensors.from_tensor(tensors[name], dtype)
-            if name in used:
-                return found.clone()
-            used.add(name)
-            return found
-        array = from_tensor(tensors[name], dtype)
-        if fortran:  # the order of memory decides the last bit of some sums
-            array = np.asfortranarray(array)
-        if name in used:  # FLARE gives each place an array of its own
-            return array.copy(order="K")
-        used.add(name)
-        return array
-
+    tensors = _Placer({} if model is None else model.tensors)
     try:
         message = msgpack.unpackb(
             body,
             object_hook=reader.unpack,
-            ext_hook=place,
+            ext_hook=tensors.place,
             strict_map_key=False,
             max_array_len=_MAX_ITEMS,
             max_map_len=_MAX_ITEMS,
@@ -172,7 +179,7 @@ def decode(model: Model | None, body: bytes) -> Any:
         raise InvalidMessage(
             "a FLARE message cannot be decoded", why=f"{type(error).__name__}: {error}"[:300]
         ) from error
-    if len(used) != len(tensors):
+    if not tensors.all_used:
         raise InvalidMessage("a model holds tensors that its message does not name")
     return message
 

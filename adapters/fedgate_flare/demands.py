@@ -16,7 +16,6 @@ from fedgate.errors import InvalidBundle, UnsupportedVersion
 #: The versions of FLARE that this adapter runs, as a requirement.
 SUPPORTED = ">=2.9,<2.10"
 _REQUIREMENT = re.compile(r"^\s*nvflare\s*(?:\[[^\]]*\])?\s*([^;#]*)", re.IGNORECASE)
-_RESOURCES = {"num_of_gpus", "mem_per_gpu_in_GiB", "num_gpus", "gpu", "cpu", "memory"}
 
 
 def required_version(files: BundleTree) -> str:
@@ -81,8 +80,17 @@ def _by_site(meta: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, 
     return sorted(spec.items())
 
 
-def refuse_edge(meta: Mapping[str, Any]) -> None:
+def refuse_unknown(meta: Mapping[str, Any]) -> None:
+    """What FLARE's parent processes would have done for the job and Fedgate does in its own way."""
     if meta.get("edge_method"):
         raise InvalidBundle(
             "edge jobs cannot run through Fedgate", why="their devices are no sites of a project"
+        )
+    scope = meta.get("scope")
+    if scope not in (None, "", "public", "default"):
+        raise InvalidBundle(
+            f"the job asks for the privacy scope {str(scope)[:80]!r}",
+            why="FLARE lets the submitter choose a scope; at Fedgate each site's policy and egress "
+            "guard hold for every job",
+            remedy="remove 'scope' from meta.json, and agree with the data owners on their guard",
         )

@@ -7,7 +7,7 @@ from typing import Any
 from fedgate.bundle import BundleTree
 from fedgate.errors import InvalidBundle
 from fedgate.manifest import Manifest
-from fedgate_flare import demands, needs
+from fedgate_flare import demands, needs, signatures
 from fedgate_flare.app_configs import AppConfig, check_scripts, read_config, roles
 from fedgate_flare.job_folder import META_NAMES, JobMeta, locate, read_meta
 from fedgate_flare.unsupported import refuse_unsupported
@@ -23,7 +23,8 @@ def inspect_job(tree: BundleTree) -> Manifest:
     if others := [n for n in META_NAMES if n in files and n != meta_name]:
         raise InvalidBundle("the job describes itself twice", why=f"{meta_name} and {others[0]}")
     meta = read_meta(files.text(meta_name), meta_name)
-    demands.refuse_edge(meta.raw)
+    demands.refuse_unknown(meta.raw)
+    signers = signatures.signers_of(files)
     entry_points: dict[str, str] = {}
     configs: list[AppConfig] = []
     for app, places in meta.apps.items():
@@ -41,7 +42,9 @@ def inspect_job(tree: BundleTree) -> Manifest:
         min_sites=max(meta.min_clients, len(meta.mandatory)),
         sites=meta.sites,
         frames=needs.frames_of(configs),
-        notes=tuple(_notes(meta, files, configs)),
+        brings_code=any("/custom/" in path for path in files),
+        components=tuple(sorted(_classes(configs))),
+        notes=tuple(_notes(meta, files, configs, signers)),
     )
 
 
@@ -82,8 +85,21 @@ def _list(config: Any, key: str) -> list[Any]:
     return value
 
 
-def _notes(meta: JobMeta, files: BundleTree, configs: list[AppConfig]) -> list[str]:
-    notes = []
+def _classes(configs: list[AppConfig]) -> set[str]:
+    """Every class that FLARE will load because a configuration names it."""
+    found = set()
+    for config in configs:
+        for path, args in config.components():
+            found.add(path[:500])
+            if isinstance(named := args.get("decomposers"), list):
+                found |= {str(each)[:500] for each in named}
+    return found
+
+
+def _notes(
+    meta: JobMeta, files: BundleTree, configs: list[AppConfig], signers: list[str]
+) -> list[str]:
+    notes = [f"signed, and unaltered since, by {signer}" for signer in signers]
     code = [p for p in files if "/custom/" in p and p.endswith(".py")]
     if code:
         notes.append(f"brings its own code: {len(code)} Python files")

@@ -106,9 +106,10 @@ def _deploy_map(value: Any, path: str) -> dict[str, tuple[str, ...]]:
             remedy="export the job with FLARE's job API or recipe",
         )
     found: dict[str, tuple[str, ...]] = {}
-    for app, places in value.items():
+    for app, given in value.items():
         if _APP_NAME.fullmatch(app) is None or ".." in app:
             raise InvalidBundle(f"{path}: bad name of an app in 'deploy_map'", why=repr(app[:80]))
+        places = _places(given, app, path) if isinstance(given, dict) else given
         if not isinstance(places, list):
             raise InvalidBundle(f"{path}: the places of app {app!r} must be a list")
         found[app] = tuple(site for place in places for site in _places(place, app, path))

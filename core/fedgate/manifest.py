@@ -26,6 +26,10 @@ class Manifest:
     sites: tuple[str, ...] = ()
     #: "channel:topic" of opaque frames the workload is known to need.
     frames: tuple[str, ...] = ()
+    #: Does it bring code of its own? False only where an adapter is sure that it does not.
+    brings_code: bool = True
+    #: Classes that its configuration names to be loaded, as it writes them.
+    components: tuple[str, ...] = ()
     #: Facts for a reviewer that fit nowhere else.
     notes: tuple[str, ...] = ()
 

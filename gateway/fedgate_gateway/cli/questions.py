@@ -69,4 +69,6 @@ def _facts(path: Path, sites: Sequence[str], profile: Path | None) -> WorkloadFa
         sites=tuple(sites),
         min_sites=manifest.min_sites,
         frames=manifest.frames,
+        brings_code=manifest.brings_code,
+        components=manifest.components,
     )

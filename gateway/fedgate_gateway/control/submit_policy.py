@@ -43,5 +43,7 @@ def _request(submission: Submission) -> SubmitRequest:
         min_sites=submission.min_sites,
         frames=manifest.frames,
         config=tuple(sorted(submission.config)),
+        brings_code=manifest.brings_code,
+        components=manifest.components,
     )
     return SubmitRequest(submission.submitter, submission.project, facts, submission.datasets)

@@ -24,6 +24,8 @@ class WorkloadFacts:
     min_sites: int = 1
     frames: tuple[str, ...] = ()
     config: tuple[str, ...] = ()  # names of overridden settings
+    brings_code: bool = True
+    components: tuple[str, ...] = ()  # classes that its configuration names to be loaded
 
     @classmethod
     def of(cls, job: Job, manifest: Manifest) -> WorkloadFacts:
@@ -37,6 +39,8 @@ class WorkloadFacts:
             min_sites=max(job.min_sites, manifest.min_sites),
             frames=manifest.frames,
             config=tuple(sorted(job.config)),
+            brings_code=manifest.brings_code,
+            components=manifest.components,
         )
 
     def context(self) -> dict[str, Any]:

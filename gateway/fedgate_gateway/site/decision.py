@@ -119,6 +119,8 @@ class Decider:
                 min_sites=spec.min_sites,
                 frames=manifest.frames,
                 config=tuple(sorted(spec.config)),
+                brings_code=manifest.brings_code,
+                components=manifest.components,
             ),
             evidence=evidence,
             release=ReleaseFacts(
