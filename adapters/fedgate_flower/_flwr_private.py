@@ -141,7 +141,7 @@ def borrow_in_aggregation(adopt: Callable[[NDArray[Any]], Array]) -> None:
     memory (the only use of the name in that module).
     """
     stock = strategy_utils.aggregate_arrayrecords
-    strategy_utils.Array = adopt  # type: ignore[attr-defined,misc,assignment]
+    strategy_utils.Array = adopt  # type: ignore[attr-defined,assignment]
 
     @functools.wraps(stock)
     def aggregate_arrayrecords(*args: Any, **kwargs: Any) -> Any:

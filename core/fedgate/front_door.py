@@ -85,6 +85,9 @@ class Lines:
     text: str
     at: datetime
 
+    def and_then(self, text: str) -> Lines:
+        return Lines(self.text + text, self.at)
+
 
 @dataclass(frozen=True)
 class DeviceLogin:

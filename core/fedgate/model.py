@@ -197,21 +197,52 @@ class Model(Mapping[str, Tensor]):
         overlaps, gaps, and trailing bytes.
         """
         view = memoryview(buffer).cast("B")
-        entries, start = _read_header(view)
-        metadata = _read_metadata(entries.pop("__metadata__", {}))
-        data = view[start:]
-        spans: list[tuple[int, int]] = []
-        tensors: dict[str, Tensor] = {}
-        for name, entry in entries.items():
-            dtype, shape, begin, end = _read_entry(name, entry)
-            if not 0 <= begin <= end <= len(data):
-                raise InvalidModel(f"tensor {name!r} lies outside the data")
-            if end - begin != nbytes_of(dtype, shape):
-                raise InvalidModel(f"size of tensor {name!r} disagrees with its shape")
-            spans.append((begin, end))
-            tensors[name] = Tensor(dtype, shape, data[begin:end])
-        _check_cover(spans, len(data))
-        return cls(tensors, metadata)
+        layout = read_layout(view, len(view))
+        data = view[layout.start :]
+        tensors = {
+            name: Tensor(span.dtype, span.shape, data[span.begin : span.end])
+            for name, span in layout.spans.items()
+        }
+        return cls(tensors, layout.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a tensor lies: ``begin`` and ``end`` count from the first byte behind the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class ModelLayout:
+    """What a header says of a model; ``start`` is the header's own length."""
+
+    spans: Mapping[str, Span]
+    metadata: Mapping[str, str]
+    start: int
+
+
+def read_layout(header: memoryview, size: int) -> ModelLayout:
+    """The layout of a model of ``size`` bytes that begins with ``header``.
+
+    Raises :class:`InvalidModel` unless it is exactly one valid model.
+    """
+    entries, start = _read_header(header)
+    metadata = _read_metadata(entries.pop("__metadata__", {}))
+    length = size - start
+    spans: dict[str, Span] = {}
+    for name, entry in entries.items():
+        dtype, shape, begin, end = _read_entry(name, entry)
+        if not 0 <= begin <= end <= length:
+            raise InvalidModel(f"tensor {name!r} lies outside the data")
+        if end - begin != nbytes_of(dtype, shape):
+            raise InvalidModel(f"size of tensor {name!r} disagrees with its shape")
+        spans[name] = Span(dtype, shape, begin, end)
+    _check_cover([(span.begin, span.end) for span in spans.values()], length)
+    return ModelLayout(spans, metadata, start)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

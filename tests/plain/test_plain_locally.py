@@ -58,3 +58,16 @@ def test_a_job_in_which_every_site_fails_is_a_failed_job(tmp_path: Path) -> None
     assert run.error is not None
     assert "no site returned a model" in str(run.error)
     assert "no data today" in run.site_logs["site-1"]
+
+
+def test_results_that_stay_sealed_until_they_are_read_give_the_same_model(tmp_path: Path) -> None:
+    def run(name: str, *, keep_sealed: bool) -> bytes:
+        done = run_locally(
+            WORKLOAD, sites(tmp_path, 2.0, 4.0, 9.0), tmp_path / name,
+            config={"size": 3_000_000}, keep_sealed=keep_sealed,
+        )  # fmt: skip
+        assert done.error is None, done.log
+        assert done.model is not None
+        return done.model.to_bytes()
+
+    assert run("kept", keep_sealed=True) == run("held", keep_sealed=False)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgpack
 
@@ -56,6 +56,8 @@ _PASSED_ON = (
 _QUEUE = 10_000
 #: Messages read at a time, and those a dead child may have left in its socket.
 _TURN, _LAST_WORDS = 64, 20_000
+#: Reads of deferred models under way at a time.
+_FETCHES = 64
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,18 @@ class Incoming:
             self.model = None
 
 
+@runtime_checkable
+class Deferred(Protocol):
+    """A model that a child gets piece by piece, as it reads it."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def header(self) -> memoryview: ...
+    def read_into(self, begin: int, end: int, out: memoryview) -> None: ...
+    def close(self) -> None: ...
+
+
 class Child:
     """One child process. Handlers run on the event loop; ``on_end`` is called exactly once."""
 
@@ -145,6 +159,8 @@ class Child:
         self._outgoing: deque[wire.Message] = deque()
         self._next = 1
         self._lent: dict[int, int] = {}
+        self._deferred: dict[int, Deferred] = {}
+        self._fetching: set[asyncio.Task[None]] = set()
         self._ended = self._failed = False
         self._stopping = False
         self.error: FedgateError | None = None
@@ -218,10 +234,12 @@ class Child:
         kind: str,
         *,
         note: bytes = b"",
-        model: bytes | memoryview | Buffer | None = None,
+        model: bytes | memoryview | Buffer | Deferred | None = None,
         **fields: Any,
     ) -> None:
-        """Queue a message. A :class:`Buffer` must come from this child's ``pool``."""
+        """Queue a message. A :class:`Buffer` must come from this child's ``pool``; a
+        :class:`Deferred` model is closed once the child needs it no more.
+        """
         header: dict[str, Any] = {"t": kind, **fields}
         if model is not None:
             header["model"] = self._part(model)
@@ -230,7 +248,13 @@ class Child:
             note = b""
         self._write(wire.Message(header, note))
 
-    def _part(self, data: bytes | memoryview | Buffer) -> int:
+    def _part(self, data: bytes | memoryview | Buffer | Deferred) -> int:
+        if isinstance(data, Deferred):
+            header = self._part(bytes(data.header))
+            number, self._next = self._next, self._next + 1
+            self._deferred[number] = data
+            self._write(wire.Message({"t": "deferred", "k": number, "s": data.size, "h": header}))
+            return number
         if not isinstance(data, Buffer) and len(data) > wire.INLINE:
             buffer = self.pool.take(len(data))
             buffer.view[:] = data
@@ -308,10 +332,9 @@ class Child:
             case "drop":
                 self._parts.drop(header.get("k"))
             case "free":
-                part = header.get("k")
-                number = self._lent.pop(part, None) if type(part) is int else None
-                if number is not None:
-                    self.pool.give_back(number)
+                self._freed(header.get("k"))
+            case "fetch":
+                self._fetch(header)
             case "failed":
                 error = header.get("error")
                 self.error = error_from_dict(error if isinstance(error, dict) else {})
@@ -326,6 +349,44 @@ class Child:
                     note = bytes(view)
                 model = self._parts.get(header["model"]).hold() if "model" in header else None
                 self._on_message(Incoming(header, note, model))
+
+    def _freed(self, part: object) -> None:
+        if type(part) is not int:
+            return
+        number = self._lent.pop(part, None)
+        if number is not None:
+            self.pool.give_back(number)
+        deferred = self._deferred.pop(part, None)
+        if deferred is not None:
+            deferred.close()
+
+    def _fetch(self, header: dict[str, Any]) -> None:
+        """The child reads a range of a deferred model."""
+        part, begin, end, request = (header.get(k) for k in ("k", "b", "e", "r"))
+        deferred = self._deferred.get(part) if type(part) is int else None
+        if (
+            deferred is None
+            or type(begin) is not int
+            or type(end) is not int
+            or type(request) is not int
+            or not 0 <= begin < end <= deferred.size
+            or len(self._fetching) >= _FETCHES
+        ):
+            raise InvalidMessage("a child asks for a part of a model that there is not")
+        task = self._loop.create_task(self._fetched(deferred, begin, end, request))
+        self._fetching.add(task)
+        task.add_done_callback(self._fetching.discard)
+
+    async def _fetched(self, deferred: Deferred, begin: int, end: int, request: int) -> None:
+        buffer = self.pool.take(end - begin)
+        try:
+            await asyncio.to_thread(deferred.read_into, begin, end, buffer.view)
+        except FedgateError as error:
+            self.pool.give_back(buffer.number)
+            self._write(wire.Message({"t": "fetched", "r": request, "error": str(error)[:1000]}))
+        else:
+            part = self._part(buffer)
+            self._write(wire.Message({"t": "fetched", "r": request, "p": part}))
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -375,6 +436,11 @@ class Child:
         os.close(self._pidfd)
         self._sock.close()
         self._log.close()
+        for task in self._fetching:
+            task.cancel()
+        for deferred in self._deferred.values():
+            deferred.close()
+        self._deferred.clear()
         self.pool.close()
         if self.error is None and not self.done and not self._stopping:
             self.error = WorkloadFailed(

@@ -21,9 +21,11 @@ from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Child, ChildSpec, Incoming
 from fedgate_gateway.child.parts import Part
 from fedgate_gateway.config import Runtime
-from fedgate_gateway.enclave.conductor import Conductor, Published
+from fedgate_gateway.enclave.conductor import Carried, Conductor, Published
+from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.traffic import Traffic
 from fedgate_gateway.sandbox.choose import open_sandbox
+from fedgate_gateway.sealed import CargoKey, CargoSealer
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,19 @@ def run_locally(
     task_seconds: float = 60,
     runtime: Runtime | None = None,
     frames: Sequence[str] = (),
+    keep_sealed: bool = False,
 ) -> LocalRun:
-    """Run a workload (directory or archive) to its end; never raises for the workload's faults."""
+    """Run a workload (directory or archive) to its end; never raises for the workload's faults.
+
+    With ``keep_sealed`` results reach the coordinator as they do in an enclave with many sites:
+    sealed in a file, and opened piece by piece as they are read.
+    """
     archive = source if isinstance(source, bytes) else _pack(source)
     run = _Run(
         archive, sites, work, config or {}, task_seconds, runtime or Runtime(sandbox="process")
     )
     run.frames = set(frames)
+    run.keep_sealed = keep_sealed
     return asyncio.run(run.go(timeout))
 
 
@@ -77,7 +85,18 @@ def _pack(root: Path) -> bytes:
     return plugins.recognise(read_directory(root)).pack(root)
 
 
+def _sealed(view: memoryview, folder: Path) -> KeptCargo:
+    kept = KeptCargo(CargoKey.generate(len(view)), "local", folder)
+    sealer, size = CargoSealer(kept.key, "local"), kept.key.chunk
+    for index in range(kept.key.chunks):
+        plain = view[index * size : index * size + kept.key.plain_size(index)]
+        kept.add(index, memoryview(sealer.seal_chunk(index, plain)), plain)
+    return kept
+
+
 class _Run:
+    keep_sealed = False
+
     def __init__(
         self,
         archive: bytes,
@@ -175,8 +194,11 @@ class _Run:
                 else:
                     self.result.refused_frames.append(f"{site} {frame.name}")
             case "result":
-                model = None if incoming.model is None else incoming.model.view
-                size = len(incoming.note) + (0 if model is None else len(model))
+                view = None if incoming.model is None else incoming.model.view
+                size = len(incoming.note) + (0 if view is None else len(view))
+                model: Carried = view
+                if view is not None and self.keep_sealed:
+                    model = _sealed(view, self.work / "kept")
                 self.conductor.deliver(site, incoming.note, model, size)
         incoming.release()
 

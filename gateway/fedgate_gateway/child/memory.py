@@ -200,4 +200,3 @@ class SharedViews:
             len(self._maps) > _MOST_MAPPINGS or sum(map(len, self._maps.values())) > room
         ):
             del self._maps[next(iter(self._maps))]  # views of it that are in use keep it
-

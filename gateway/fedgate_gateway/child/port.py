@@ -13,10 +13,12 @@ import threading
 import weakref
 from typing import Any
 
+from fedgate.deferred import deferred_model
 from fedgate.errors import InvalidMessage
 from fedgate.model import Model
 from fedgate_gateway.child import wire
 from fedgate_gateway.child.memory import Pool, map_private
+from fedgate_gateway.child.reading import DeferredReader, Fetches
 
 
 class Port:
@@ -31,7 +33,9 @@ class Port:
         self._buffers: dict[int, int] = {}  # part number -> pool buffer
         self._sent: dict[int, tuple[weakref.ref[Model], int]] = {}  # id(model) -> its part
         self._parts: dict[int, memoryview] = {}
+        self._deferred: dict[int, tuple[int, memoryview]] = {}
         self._closed = False
+        self._fetches = Fetches(self._ask)
 
     # -- sending ---------------------------------------------------------------------------
 
@@ -108,11 +112,14 @@ class Port:
             try:
                 message = wire.receive(self._sock)
             except OSError:
-                return None
+                message = None
             if message is None:
+                self._fetches.close()
                 return None
-            if message.type == "part":
+            if message.type in ("part", "deferred"):
                 self._take(message)
+            elif message.type == "fetched":
+                self._deliver(message)
             elif message.type == "free":
                 number = self._buffers.pop(message.header["k"], None)
                 if number is not None:
@@ -122,7 +129,9 @@ class Port:
 
     def _take(self, message: wire.Message) -> None:
         part, size = message.header["k"], message.header["s"]
-        if message.fd is None:
+        if message.type == "deferred":
+            self._deferred[part] = (size, self._parts.pop(message.header["h"]))
+        elif message.fd is None:
             self._parts[part] = memoryview(bytearray(message.blob))
         else:
             self._parts[part] = map_private(message.fd, size, lambda: self._free(part))
@@ -140,5 +149,23 @@ class Port:
             note = bytes(self._parts.pop(message.header["note"]))
         model = None
         if "model" in message.header:
-            model = Model.parse(self._parts.pop(message.header["model"]))
+            model = self._model(message.header["model"])
         return note, model
+
+    def _model(self, part: int) -> Model:
+        deferred = self._deferred.pop(part, None)
+        if deferred is None:
+            return Model.parse(self._parts.pop(part))
+        size, header = deferred
+        reader = DeferredReader(self._fetches, part, size)
+        weakref.finalize(reader, self._free, part).atexit = False
+        return deferred_model(header, size, reader.read)
+
+    def _ask(self, part: int, begin: int, end: int, request: int) -> None:
+        with self._lock:
+            self._send(wire.Message({"t": "fetch", "k": part, "b": begin, "e": end, "r": request}))
+
+    def _deliver(self, message: wire.Message) -> None:
+        header = message.header
+        view = self._parts.pop(header["p"]) if "p" in header else None
+        self._fetches.deliver(header["r"], view, str(header.get("error", "")))

@@ -135,6 +135,9 @@ class EnclaveConfig(Section):
     task_seconds: float = Field(default=3600, gt=0)
     #: Seconds a site may be away before it counts as lost.
     grace_seconds: float = Field(default=10, ge=0)
+    #: Results that would exceed this, one from each site, stay sealed on disk and are opened when
+    #: the coordinator reads them: its memory does not grow with the number of sites.
+    keep_sealed_bytes: int = Field(default=256 * MIB, ge=0)
 
 
 class Dataset(Section):

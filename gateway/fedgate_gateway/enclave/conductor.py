@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fedgate.errors import FedgateError, InvalidMessage
-from fedgate.model import Model
+from fedgate.model import Model, read_layout
 from fedgate.task import Failure, Frame, Result, Round, Task, TaskError, TaskKind
 from fedgate_gateway.child import notes
-from fedgate_gateway.child.host import Child, Incoming, check_message
+from fedgate_gateway.child.host import Child, Deferred, Incoming, check_message
 from fedgate_gateway.child.memory import Buffer
 from fedgate_gateway.child.parts import Part
 from fedgate_gateway.enclave.roundbook import RoundBook
@@ -26,6 +26,9 @@ _ROUND_IDLE = 0.3
 _MOST_PENDING = 10_000
 #: Messages a coordinator may be behind with before a site's next frame counts as a flood.
 _MOST_WAITING = 5_000
+
+
+Carried = bytes | memoryview | Buffer | Deferred | None
 
 
 class Sites(Protocol):
@@ -142,9 +145,7 @@ class Conductor:
 
     # -- from the sites ----------------------------------------------------------------------
 
-    def deliver(
-        self, site: str, note: bytes, model: bytes | memoryview | Buffer | None, size: int
-    ) -> bool:
+    def deliver(self, site: str, note: bytes, model: Carried, size: int) -> bool:
         """A site's result; returns False when nobody waits for it (it was late).
 
         A :class:`Buffer` must come from the coordinator child's pool. Raises
@@ -159,14 +160,11 @@ class Conductor:
             return False
         if pending.task.site != site:
             raise InvalidMessage(f"site {site} answered a task of {pending.task.site}")
-        if model is not None:
-            Model.parse(model.view if isinstance(model, Buffer) else model)
+        _check_model(model)
         self._settle(result, note, model, size)
         return True
 
-    def _settle(
-        self, result: Result, note: bytes, model: bytes | memoryview | Buffer | None, size: int
-    ) -> None:
+    def _settle(self, result: Result, note: bytes, model: Carried, size: int) -> None:
         pending = self._pending.pop(result.task)
         pending.timer.cancel()
         self._book.received(pending.task, result, size)
@@ -232,3 +230,12 @@ class Conductor:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
+
+
+def _check_model(model: Carried) -> None:
+    if isinstance(model, Buffer):
+        Model.parse(model.view)
+    elif isinstance(model, Deferred):
+        read_layout(model.header, model.size)
+    elif model is not None:
+        Model.parse(model)

@@ -25,7 +25,7 @@ from fedgate.task import Failure, Frame, Task
 from fedgate_gateway.attestation import Attester
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Child, ChildSpec, Incoming
-from fedgate_gateway.child.memory import Buffer, Pool
+from fedgate_gateway.child.memory import Pool
 from fedgate_gateway.child.parts import Part
 from fedgate_gateway.config import EnclaveConfig, ProjectConfig
 from fedgate_gateway.enclave.conductor import Conductor, Published
@@ -36,6 +36,7 @@ from fedgate_gateway.enclave.sessions import Sessions
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.control import read_control, write_control
+from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.receiver import Received, Receiver
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import fingerprint, project_terms
@@ -43,6 +44,7 @@ from fedgate_gateway.link.traffic import Traffic
 from fedgate_gateway.sandbox.contract import Sandbox
 from fedgate_gateway.sealed import (
     MAX_BODY,
+    CargoKey,
     EnclaveKey,
     IdentityKey,
     LetterHeader,
@@ -54,6 +56,8 @@ from fedgate_proto.v1 import link_pb2 as pb
 log = logging.getLogger(__name__)
 #: The largest model that a site may send.
 _RESULT_BYTES = 16 << 30
+#: Large results on their way into the enclave at a time; the others wait at the gateway.
+_LARGE_AT_A_TIME = 3
 
 
 class EnclaveJob:
@@ -88,6 +92,7 @@ class EnclaveJob:
         self._grace: dict[str, asyncio.TimerHandle] = {}
         self._absent: dict[str, bool] = {}  # sites lost for their absence -> were they ready
         self._receivers: dict[str, Receiver] = {}
+        self._gate = asyncio.Semaphore(_LARGE_AT_A_TIME)
         self._running = False
         rules = project.release
         self._reports = Reports(
@@ -376,7 +381,7 @@ class EnclaveJob:
             old.close()
         self._receivers[site] = Receiver(
             self.spec.job, self._link, keys,
-            pool=self._pool, limit=_RESULT_BYTES,
+            pool=self._pool, limit=_RESULT_BYTES, keep=self._keep, gate=self._gate,
             on_packet=lambda received: self._result(site, received),
             on_broken=session.channel.fail,
         )  # fmt: skip
@@ -439,9 +444,14 @@ class EnclaveJob:
             if self._conductor.waits_for(task, site):
                 self._conductor.fail_task(task, Failure.UNAVAILABLE, str(received.error))
             return
-        taken = self._conductor.deliver(site, received.note, received.model, received.size)
-        if not taken and isinstance(received.model, Buffer):
-            self._pool().give_back(received.model.number)
+        if not self._conductor.deliver(site, received.note, received.model, received.size):
+            self._receivers[site].discard(received)
+
+    def _keep(self, key: CargoKey) -> KeptCargo | None:
+        """Results that are too large together stay sealed on disk until the coordinator reads."""
+        if key.size * len(self.spec.sites) <= self._config.keep_sealed_bytes:
+            return None
+        return KeptCargo(key, self.spec.job, self._work / "kept")
 
     def _pool(self) -> Pool:
         child = self._conductor.child

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import grpc
 
@@ -11,6 +11,7 @@ from fedgate.errors import Unavailable
 from fedgate_gateway.link import methods
 from fedgate_gateway.link.client import LinkClient, call_failed
 from fedgate_gateway.link.framing import ChunkBuffer, data_of
+from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.sealed import CargoKey, CargoOpener, CargoSealer, CargoWitness
 from fedgate_proto.v1 import link_pb2 as pb
 
@@ -76,6 +77,36 @@ async def download(
     :class:`Unavailable` when the gateway cannot deliver.
     """
     opener = CargoOpener(key, job)
+
+    def take(sealed: memoryview) -> None:
+        opener.open_chunk_into(opener.next, sealed, out[opener.next * key.chunk :])
+
+    await _download(link, job, opener, take, witness)
+
+
+async def keep(
+    link: LinkClient, job: str, kept: KeptCargo, *, witness: CargoWitness | None = None
+) -> None:
+    """Fetch and check as :func:`download` does, and keep it as it came: sealed."""
+    opener = CargoOpener(kept.key, job)
+    scratch = memoryview(bytearray(kept.key.chunk))
+
+    def take(sealed: memoryview) -> None:
+        index = opener.next
+        size = opener.open_chunk_into(index, sealed, scratch)
+        kept.add(index, sealed, scratch[:size])
+
+    await _download(link, job, opener, take, witness)
+
+
+async def _download(
+    link: LinkClient,
+    job: str,
+    opener: CargoOpener,
+    take: Callable[[memoryview], None],
+    witness: CargoWitness | None,
+) -> None:
+    key = opener.key
     call = link.bulk.unary_stream(
         methods.DOWNLOAD_CARGO,
         request_serializer=pb.CargoRequest.SerializeToString,
@@ -87,10 +118,9 @@ async def download(
         try:
             async for message in call(pb.CargoRequest(job=job, cargo=key.id, first=opener.next)):
                 sealed = data_of(message)
-                start = opener.next * key.chunk
                 if witness is not None:
                     witness.add(sealed)
-                opener.open_chunk_into(opener.next, sealed, out[start:])
+                take(sealed)
             if opener.next < key.chunks:
                 opener.finish()  # the gateway said it was all: truncated
         except grpc.aio.AioRpcError as error:

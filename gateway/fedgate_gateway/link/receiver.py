@@ -11,6 +11,7 @@ from fedgate.errors import FedgateError, InvalidMessage, NotFound, SealBroken, U
 from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.link import cargo
 from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.packet import Packet
 from fedgate_gateway.sealed import CargoKey, CargoWitness, LetterHeader, SessionKeys
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 #: Packets that wait behind one whose cargo is on its way, and their bytes.
 _QUEUE, _QUEUE_BYTES = 1000, 64 * 1024 * 1024
 _WITNESS_SECONDS = 60
+_UNGATED = 1000
 #: Witnesses that may arrive before their cargo has.
 _WITNESSES = 64
 
@@ -26,7 +28,7 @@ _WITNESSES = 64
 class Received:
     header: LetterHeader
     note: bytes
-    model: bytes | Buffer | None
+    model: bytes | Buffer | KeptCargo | None
     #: Bytes of ciphertext that brought it.
     size: int
     #: Its cargo did not come. The session goes on; whoever waits for the task must be told.
@@ -46,7 +48,14 @@ class Receiver:
         limit: int,
         on_packet: Callable[[Received], Awaitable[None] | None],
         on_broken: Callable[[FedgateError], None],
+        keep: Callable[[CargoKey], KeptCargo | None] = lambda _key: None,
+        gate: asyncio.Semaphore | None = None,
     ) -> None:
+        """``keep`` says which models stay sealed until they are read; ``gate`` how many large ones
+        of all receivers may be on their way at a time.
+        """
+        self._keep = keep
+        self._gate = gate or asyncio.Semaphore(_UNGATED)
         self._job = job
         self._link = link
         self._keys = keys
@@ -102,9 +111,15 @@ class Receiver:
             if done is not None:
                 await done
         except BaseException:
-            if isinstance(received.model, Buffer):
-                self._pool().give_back(received.model.number)
+            self.discard(received)
             raise
+
+    def discard(self, received: Received) -> None:
+        """Give back the memory of a packet that nobody takes."""
+        if isinstance(received.model, Buffer):
+            self._pool().give_back(received.model.number)
+        elif isinstance(received.model, KeptCargo):
+            received.model.close()
 
     async def _fetch_or_fail(self, header: LetterHeader, body: bytes) -> Received:
         try:
@@ -125,17 +140,27 @@ class Receiver:
         if not isinstance(model, CargoKey):
             return Received(header, note, model, size)
         self._check(model)
-        pool = self._pool()
-        buffer = pool.take(model.size)
-        try:
-            witness = CargoWitness(self._keys, model) if packet.shared else None
-            await cargo.download(self._link, self._job, model, buffer.view, witness=witness)
-            if witness is not None:
-                await self._verify(witness, model)
-        except BaseException:
-            pool.give_back(buffer.number)
-            raise
-        return Received(header, note, buffer, size)
+        async with self._gate:
+            received = Received(header, note, self._place(model), size)
+            try:
+                await self._fetch_model(received, model, shared=packet.shared)
+            except BaseException:
+                self.discard(received)
+                raise
+        return received
+
+    def _place(self, key: CargoKey) -> Buffer | KeptCargo:
+        return self._keep(key) or self._pool().take(key.size)
+
+    async def _fetch_model(self, received: Received, key: CargoKey, *, shared: bool) -> None:
+        witness = CargoWitness(self._keys, key) if shared else None
+        if isinstance(received.model, Buffer):
+            view = received.model.view
+            await cargo.download(self._link, self._job, key, view, witness=witness)
+        elif isinstance(received.model, KeptCargo):
+            await cargo.keep(self._link, self._job, received.model, witness=witness)
+        if witness is not None:
+            await self._verify(witness, key)
 
     async def _verify(self, witness: CargoWitness, key: CargoKey) -> None:
         try:

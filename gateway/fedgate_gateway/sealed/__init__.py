@@ -5,7 +5,7 @@ outside is a :class:`fedgate.errors.SealBroken`.
 """
 
 from fedgate_gateway.sealed.box import BoxContext, open_stream, seal_stream, sealed_size
-from fedgate_gateway.sealed.cargo import CargoKey, CargoOpener, CargoSealer
+from fedgate_gateway.sealed.cargo import CargoKey, CargoOpener, CargoReader, CargoSealer
 from fedgate_gateway.sealed.handshake import (
     Answer,
     EnclaveHandshake,
@@ -42,6 +42,7 @@ __all__ = [
     "BoxContext",
     "CargoKey",
     "CargoOpener",
+    "CargoReader",
     "CargoRef",
     "CargoSealer",
     "CargoWitness",

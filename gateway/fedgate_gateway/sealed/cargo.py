@@ -141,6 +141,24 @@ class _Chunks:
             raise self._failed("the cargo is longer than announced", f"{self._chunks} chunks")
         return self.key.plain_size(index)
 
+    def _open(self, index: int, size: int, sealed: memoryview, out: memoryview) -> int:
+        if sealed.nbytes != size + TAG_BYTES:
+            raise self._failed(
+                "a cargo chunk has the wrong size",
+                f"{sealed.nbytes} bytes instead of {size + TAG_BYTES}",
+            )
+        if out.nbytes < size:
+            raise self._failed("the buffer for an opened chunk is too small", f"{out.nbytes} bytes")
+        try:
+            return self._aead.decrypt_into(self._nonce(index), sealed, self._bound, out[:size])
+        except InvalidTag:
+            out[:size] = bytes(size)  # the cipher had written before it knew
+            raise self._failed(
+                "a cargo chunk was altered or belongs elsewhere", f"chunk {index}"
+            ) from None
+        except (TypeError, ValueError, BufferError) as error:
+            raise self._failed("a cargo chunk cannot be opened", str(error)) from error
+
     def _nonce(self, index: int) -> bytes:
         return index.to_bytes(11, "big") + (b"\1" if index + 1 == self._chunks else b"\0")
 
@@ -190,23 +208,7 @@ class CargoOpener(_Chunks):
 
         On failure ``out`` holds nothing of the chunk. The buffers do not overlap.
         """
-        size = self._check(index)
-        if sealed.nbytes != size + TAG_BYTES:
-            raise self._failed(
-                "a cargo chunk has the wrong size",
-                f"{sealed.nbytes} bytes instead of {size + TAG_BYTES}",
-            )
-        if out.nbytes < size:
-            raise self._failed("the buffer for an opened chunk is too small", f"{out.nbytes} bytes")
-        try:
-            written = self._aead.decrypt_into(self._nonce(index), sealed, self._bound, out[:size])
-        except InvalidTag:
-            out[:size] = bytes(size)  # the cipher had written before it knew
-            raise self._failed(
-                "a cargo chunk was altered or belongs elsewhere", f"chunk {index}"
-            ) from None
-        except (TypeError, ValueError, BufferError) as error:
-            raise self._failed("a cargo chunk cannot be opened", str(error)) from error
+        written = self._open(index, self._check(index), sealed, out)
         self._next += 1
         return written
 
@@ -215,3 +217,15 @@ class CargoOpener(_Chunks):
         out = bytearray(max(0, len(sealed) - TAG_BYTES))
         self.open_chunk_into(index, memoryview(sealed), memoryview(out))
         return bytes(out)
+
+
+class CargoReader(_Chunks):
+    """Opens chunks of a cargo that is kept sealed, in any order and as often as needed.
+
+    That a cargo is whole, and that its sender meant it, must have been established when it came,
+    by a :class:`CargoOpener`: a chunk opens here only as what passed there.
+    """
+
+    def open_chunk_into(self, index: int, sealed: memoryview, out: memoryview) -> int:
+        """As :meth:`CargoOpener.open_chunk_into`, for any chunk."""
+        return self._open(index, self.key.plain_size(index), sealed, out)

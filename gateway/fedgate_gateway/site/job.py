@@ -21,6 +21,7 @@ from fedgate_gateway.link import cargo
 from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.control import read_control, write_control
+from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.packet import INLINE_MODEL, INLINE_NOTE, Packet
 from fedgate_gateway.link.receiver import Received, Receiver
 from fedgate_gateway.link.spec import Spec
@@ -272,6 +273,7 @@ class SiteJob:
         if task.site != self._config.name:
             raise Denied("the enclave sent a task for another site", why=task.site)
         model = received.model
+        assert not isinstance(model, KeptCargo)  # a site keeps nothing sealed
         view = model.view if isinstance(model, Buffer) else model
         if view is not None:
             Model.parse(view)
