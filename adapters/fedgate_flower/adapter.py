@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from packaging.requirements import Requirement
+
 from fedgate.adapter import (
     Adapter,
     Capabilities,
@@ -18,7 +20,7 @@ from fedgate.manifest import Manifest
 from fedgate_flower import fab
 from fedgate_flower.capabilities import CAPABILITIES
 from fedgate_flower.project import PYPROJECT, has_flower_table, read_project
-from fedgate_flower.version import flwr_requirement
+from fedgate_flower.version import flwr_requirement, names_a_source_tree
 from fedgate_flower.waiting import SETTINGS
 
 #: What Flower itself puts into a FAB, and people can read.
@@ -45,7 +47,7 @@ class FlowerAdapter(Adapter):
             entry_points={"coordinator": project.serverapp, "worker": project.clientapp},
             config={**SETTINGS, **project.config},
             dependencies=project.dependencies,
-            notes=_notes(tree, listed=listed),
+            notes=_notes(tree, project.dependencies, listed=listed),
         )
 
     def pack(self, root: Path) -> bytes:
@@ -63,8 +65,12 @@ class FlowerAdapter(Adapter):
         return FlowerWorker(workload, site)
 
 
-def _notes(tree: BundleTree, *, listed: bool) -> tuple[str, ...]:
-    notes = []
+def _notes(tree: BundleTree, dependencies: tuple[str, ...], *, listed: bool) -> tuple[str, ...]:
+    notes = [
+        f"{text!r} names a folder next to the project: what runs is the flwr installed here"
+        for text in dependencies
+        if names_a_source_tree(Requirement(text))
+    ]
     if not listed:
         notes.append("a plain archive, not a FAB: its digest differs from that of `flwr build`")
     unreadable = sorted(

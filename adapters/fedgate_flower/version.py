@@ -13,6 +13,9 @@ from fedgate.errors import InvalidBundle, PluginUnavailable, UnsupportedVersion
 SUPPORTED = "1.41"
 _FALLBACK = "1.41.0"
 _NIGHTLY = "flwr-nightly"
+#: hatch's notation for a folder next to the project: what flwr's own repository writes into its
+#: test apps. Outside of that repository it names nothing, so whichever flwr is there must do.
+_NEXT_TO_IT = "{root"
 
 
 def installed() -> str | None:
@@ -61,12 +64,18 @@ def flwr_requirement(dependencies: tuple[str, ...]) -> str:
             )
         if requirement.name.lower() == "flwr" and _applies(requirement):
             found.append(requirement)
+    found = [requirement for requirement in found if not names_a_source_tree(requirement)]
     if not found:
         return ""
     if len(found) > 1:
         raise InvalidBundle("[project].dependencies names flwr more than once")
     _check(found[0], ours)
     return str(found[0].specifier)
+
+
+def names_a_source_tree(requirement: Requirement) -> bool:
+    """Does it ask for what lies next to the app in a source tree, as flwr's own test apps do?"""
+    return (requirement.url or "").startswith(_NEXT_TO_IT)
 
 
 def _applies(requirement: Requirement) -> bool:

@@ -167,12 +167,14 @@ def test_an_app_for_another_flower_is_told_so(dependency: str) -> None:
     ("dependency", "specifier"),
     [
         ("flwr", ""), ("flwr>=1.8,<2.0", "<2.0,>=1.8"), ("flwr~=1.41", "~=1.41"),
-        ('flwr==1.2; python_version < "3"', ""),
+        ('flwr==1.2; python_version < "3"', ""), ("flwr[rest] @ {root:parent:uri}", ""),
     ],
 )  # fmt: skip
 def test_an_app_that_our_flower_satisfies_is_accepted(dependency: str, specifier: str) -> None:
     pyproject = GOOD.replace('"flwr[simulation]>=1.26.0"', f"'{dependency}'")
-    assert FlowerAdapter().inspect(tree(pyproject)).framework_version == specifier
+    manifest = FlowerAdapter().inspect(tree(pyproject))
+    assert manifest.framework_version == specifier
+    assert any("folder next to" in note for note in manifest.notes) == ("{root" in dependency)
 
 
 def test_another_flower_than_the_supported_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
