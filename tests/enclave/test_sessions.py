@@ -146,6 +146,7 @@ def test_a_recorded_handshake_opens_nothing_when_it_is_played_again() -> None:
         e.give("a", "FINISH", finish)
         assert [t[0] for t in e.told] == ["opened", "refused", "refused"]
         assert e.sessions.get("a") is first  # the real session goes on
+        assert not [m for m in e.sent if m.session_closed.session]  # and nobody is told otherwise
 
     run(test)
 
@@ -253,7 +254,9 @@ def test_a_site_that_ends_its_session_or_will_not_open_one_is_not_waited_for() -
         )
         e.sessions.closed_by_site(closed)
         e.sessions.closed_by_site(closed)
-        e.sessions.closed_by_site(pb.SessionClosed(job="job-1", site="b", reason="policy"))
+        e.sessions.closed_by_site(
+            pb.SessionClosed(job="job-1", site="b", session=b"never opened", reason="policy")
+        )
         e.sessions.closed_by_site(pb.SessionClosed(job="job-1", site="nobody", reason="x"))
         ended = [t for t in e.told if t[0] == "ended"]
         assert [t[1] for t in ended] == ["a", "b"]

@@ -34,6 +34,7 @@ class Program:
         self.name = name
         self.log = log
         self._arguments = arguments
+        self.command: Sequence[str] = (sys.executable, "-m", "fedgate_gateway.cli.main")
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._asked = False
@@ -44,10 +45,9 @@ class Program:
         self._close()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._asked = False
-        command = [sys.executable, "-m", "fedgate_gateway.cli.main", *self._arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--stop-on-eof"],
+                [*self.command, *self._arguments, "--stop-on-eof"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

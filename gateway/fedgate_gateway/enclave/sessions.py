@@ -116,7 +116,9 @@ class Sessions:
         try:
             keys = handshake.accept(data)
         except FedgateError as error:
-            self._refuse(site, error, handshake.session)
+            current = self._open.get(site)
+            replayed = current is not None and current.keys.session == handshake.session
+            self._refuse(site, error, b"" if replayed else handshake.session)
             return
         old = self._open.pop(site, None)
         if old is not None:
@@ -172,7 +174,7 @@ class Sessions:
         """Not authenticated: a gateway that forges it can only refuse service."""
         session = self._open.get(message.site)
         reason = Unavailable("the site ended its session", why=message.reason[:1000])
-        if session is None and not message.session and message.site in self.roster:
+        if session is None and message.site in self.roster:
             self.events.session_ended(message.site, reason)  # it will not open one
         elif (
             session is not None

@@ -1,0 +1,276 @@
+"""A gateway that attacks what it relays, as the orders in a file say; otherwise the real one.
+
+``order.json`` lies beside the gateway's configuration and is read again when it changes:
+
+    {"carrier": "letter" | "cargo", "way": "to_enclave" | "to_site", "site": NAME, "what": ATTACK,
+     "kind": "RESULT", "nth": 1}            an attack on one letter or cargo, once
+    {"bundle": NAME}                        another bundle for this peer
+    {"spec": {"recipient": true} | {"site": NAME}}   another job for enclave and sites
+    {"replay": NAME}                        this site's handshake again, once it has a session
+
+Everything that passes is kept in ``recorded-letters`` and ``recorded-cargo``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from fedgate.bundle import pack_files
+from fedgate_gateway import program
+from fedgate_gateway.cli.main import main
+from fedgate_gateway.control import scheduler
+from fedgate_gateway.link.framing import data_of
+from fedgate_gateway.pki import PeerKind
+from fedgate_gateway.relay.router import Router
+from fedgate_gateway.relay.service import LinkService
+from fedgate_gateway.relay.spool import CargoSpool
+from fedgate_gateway.sealed import Direction, RecipientKey, peek_header
+from fedgate_proto.v1 import link_pb2 as pb
+
+FOLDER = Path(sys.argv[sys.argv.index("--config") + 1]).parent
+
+
+class Orders:
+    """The current order, and whether it was carried out."""
+
+    def __init__(self) -> None:
+        self._stamp: object = None
+        self.order: dict[str, Any] = {}
+        self.done = False
+        self.count = 0
+
+    def look(self) -> dict[str, Any]:
+        """The order, as long as it is to be carried out."""
+        path = FOLDER / "order.json"
+        stamp = path.stat().st_mtime_ns if path.exists() else None
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self.order = json.loads(path.read_text()) if stamp else {}
+            self.done, self.count = False, 0
+        return {} if self.done else self.order
+
+
+ORDERS = Orders()
+
+
+def record(name: str, data: bytes) -> None:
+    with (FOLDER / name).open("ab") as file:
+        file.write(data)
+
+
+# -- letters ------------------------------------------------------------------------------------
+
+
+def changed(letter: pb.Letter, **fields: Any) -> pb.Letter:
+    other = pb.Letter()
+    other.CopyFrom(letter)
+    for name, value in fields.items():
+        setattr(other, name, value)
+    return other
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    found = bytearray(data)
+    found[position] ^= 1
+    return bytes(found)
+
+
+class Letters:
+    def __init__(self) -> None:
+        self.seen: list[pb.Letter] = []
+        self.held: pb.Letter | None = None
+
+    def __call__(self, letter: pb.Letter) -> list[pb.Letter]:
+        record("recorded-letters", letter.SerializeToString())
+        held, self.held = self.held, None
+        if held is not None:
+            return [letter, held]
+        passed = self._attacked(letter)
+        if letter.data:
+            self.seen.append(changed(letter))
+        return passed
+
+    def _attacked(self, letter: pb.Letter) -> list[pb.Letter]:
+        order = ORDERS.look()
+        if order.get("carrier") != "letter" or not letter.data or letter.site != order["site"]:
+            return [letter]
+        header = peek_header(letter.data)
+        way = "to_enclave" if header.direction is Direction.TO_ENCLAVE else "to_site"
+        if way != order["way"] or header.kind.name != order["kind"]:
+            return [letter]
+        ORDERS.count += 1
+        if ORDERS.count < order["nth"]:
+            return [letter]
+        ORDERS.done = True
+        attack: Callable[[pb.Letter], list[pb.Letter]] = getattr(self, order["what"])
+        return attack(letter)
+
+    def flip(self, letter: pb.Letter) -> list[pb.Letter]:
+        return [changed(letter, data=flipped(letter.data, -1))]
+
+    def flip_header(self, letter: pb.Letter) -> list[pb.Letter]:
+        return [changed(letter, data=flipped(letter.data, 33))]  # the last byte of the round
+
+    def truncate(self, letter: pb.Letter) -> list[pb.Letter]:
+        return [changed(letter, data=letter.data[:-1])]
+
+    def garbage(self, letter: pb.Letter) -> list[pb.Letter]:
+        return [changed(letter, data=os.urandom(200))]
+
+    def replay(self, letter: pb.Letter) -> list[pb.Letter]:
+        return [letter, letter]
+
+    def swap(self, letter: pb.Letter) -> list[pb.Letter]:
+        self.held = letter
+        return []
+
+    def lie(self, letter: pb.Letter) -> list[pb.Letter]:
+        return [changed(letter, expected=10**6)]
+
+    def old(self, letter: pb.Letter) -> list[pb.Letter]:
+        """The letter of this place in an earlier job."""
+        return [self._foreign(letter, lambda o: o.site == letter.site and o.job != letter.job)]
+
+    def other(self, letter: pb.Letter) -> list[pb.Letter]:
+        """Another site's letter of the same job."""
+        return [self._foreign(letter, lambda o: o.site != letter.site and o.job == letter.job)]
+
+    def _foreign(self, letter: pb.Letter, of: Callable[[pb.Letter], bool]) -> pb.Letter:
+        ours = peek_header(letter.data)
+        for other in reversed(self.seen):
+            header = peek_header(other.data)
+            if of(other) and (header.kind, header.direction) == (ours.kind, ours.direction):
+                return changed(letter, data=other.data)
+        raise LookupError("there is no such letter to inject")
+
+
+# -- cargo --------------------------------------------------------------------------------------
+
+
+class Spool(CargoSpool):
+    """Attacks what one receiver reads; the others get what was sent."""
+
+    kept: bytes = b""
+
+    def append(self, cargo: Any, frame: bytes, payload: int) -> None:
+        record("recorded-cargo", frame)
+        super().append(cargo, frame, payload)
+
+    async def read(
+        self, job: str, id: bytes, receiver: str, first: int, *, patience: float
+    ) -> AsyncIterator[bytes]:
+        frames = super().read(job, id, receiver, first, patience=patience)
+        order = ORDERS.look()
+        if order.get("carrier") == "cargo":
+            cargo = await self._find(job, id, patience)
+            way = "to_enclave" if receiver == "enclave" else "to_site"
+            site = cargo.sender if way == "to_enclave" else receiver
+            if (way, site) == (order["way"], order["site"]):
+                ORDERS.done = True
+                attack = getattr(self, order["what"])
+                async for frame in attack(frames):
+                    yield frame
+                return
+        async for frame in frames:
+            Spool.kept = Spool.kept or frame
+            yield frame
+
+    async def flip(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        index = 0
+        async for frame in frames:
+            yield flipped(frame, len(frame) // 2) if index == 1 else frame
+            index += 1
+
+    async def truncate(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        yield await anext(frames)
+
+    async def shorten(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        yield pb.Chunk(data=bytes(data_of(await anext(frames)))[:-1]).SerializeToString()
+        async for frame in frames:
+            yield frame
+
+    async def swap(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        first, second = await anext(frames), await anext(frames)
+        yield second
+        yield first
+        async for frame in frames:
+            yield frame
+
+    async def repeat(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        first = await anext(frames)
+        yield first
+        yield first
+        async for frame in frames:
+            yield frame
+
+    async def foreign(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The first chunk of an earlier cargo in place of ours."""
+        await anext(frames)
+        yield self.kept
+        async for frame in frames:
+            yield frame
+
+    async def extend(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for frame in frames:
+            yield frame
+        yield frame
+
+
+# -- lies -----------------------------------------------------------------------------------------
+
+
+class Service(LinkService):
+    async def fetch_bundle(self, request: Any, context: Any) -> AsyncIterator[pb.Chunk]:
+        _, name = await self._peer(context)
+        if ORDERS.look().get("bundle") == name:
+            files = {"plain.toml": b'name = "n"\nmodule = "w.py"\nrounds = 1\n', "w.py": b"evil"}
+            yield pb.Chunk(data=pack_files(files))
+            return
+        async for chunk in super().fetch_bundle(request, context):
+            yield chunk
+
+
+_real_spec = scheduler.job_spec
+
+
+def lying_spec(job: Any, bundle: Any, sites: Any) -> pb.JobSpec:
+    spec = _real_spec(job, bundle, sites)
+    lie = ORDERS.look().get("spec", {})
+    if job.enclave and lie.get("recipient"):
+        spec.recipient = RecipientKey.generate().public_raw
+    if job.enclave and lie.get("site"):
+        spec.sites.append(lie["site"])
+    return spec
+
+
+class Replaying(Router):
+    handshake: list[pb.Handshake]
+
+    def relay(self, connection: Any, message: pb.PeerMessage) -> None:
+        kind = message.WhichOneof("body")
+        order = ORDERS.look()
+        if connection.kind is PeerKind.SITE and connection.name == order.get("replay"):
+            if kind == "handshake":
+                self.handshake = [*getattr(self, "handshake", []), message.handshake]
+            elif kind == "letter":
+                ORDERS.done = True
+                enclave = self.connections.enclave(self.routes[message.letter.job].enclave)
+                for step in self.handshake:
+                    enclave.send(pb.GatewayMessage(handshake=step))
+        super().relay(connection, message)
+
+
+program.run_gateway = functools.partial(program.run_gateway, tamper=Letters())
+program.CargoSpool = Spool  # type: ignore[misc]
+program.LinkService = Service  # type: ignore[misc]
+program.Router = Replaying  # type: ignore[misc]
+scheduler.job_spec = lying_spec
+
+if __name__ == "__main__":
+    main()
