@@ -18,7 +18,8 @@ from pathlib import Path
 
 from fedgate.errors import Conflict, DeadlineExceeded, InvalidMessage, NotFound, Unavailable
 
-_WINDOW_BYTES = 4 * 1024 * 1024
+#: Newest frames kept in memory: of one cargo, and of all cargo together.
+_WINDOW_BYTES, _WINDOWS_BYTES = 2 * 1024 * 1024, 16 * 1024 * 1024
 _IDLE_FILES = 4
 _IDLE_FILE_BYTES = 512 * 1024 * 1024
 #: Cargo that one peer may have on its way; each costs a descriptor.
@@ -121,7 +122,8 @@ class CargoSpool:
         os.pwrite(cargo.fd, frame, start)
         cargo.window.append((cargo.frames, frame))
         cargo.window_bytes += len(frame)
-        while cargo.window_bytes > _WINDOW_BYTES and len(cargo.window) > 1:
+        most = min(_WINDOW_BYTES, _WINDOWS_BYTES // len(self._cargo))
+        while cargo.window_bytes > most and len(cargo.window) > 1:
             cargo.window_bytes -= len(cargo.window.popleft()[1])
         cargo.offsets.append(start + len(frame))
         cargo.touched = time.monotonic()
