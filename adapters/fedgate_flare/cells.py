@@ -24,6 +24,7 @@ from fedgate_flare import _nvflare_private as private
 from fedgate_flare import messages
 from fedgate_flare.job_folder import SERVER
 from fedgate_flare.line import SCHEME, URL, Driver, Line
+from fedgate_flare.wake import Bell
 
 #: Seconds for the links to come up; nothing but threads of this process takes part.
 _START = 10.0
@@ -45,7 +46,7 @@ def _bind(line: Line) -> Line:
     return line
 
 
-def open_server_cell(server: Any, job_id: str, line: Line) -> Cell:
+def open_server_cell(server: Any, job_id: str, line: Line, bell: Bell) -> Cell:
     """The job's cell below a root cell that has the links to the sites."""
     root = Cell(fqcn=SERVER, root_url=URL, secure=False, credentials={})
     connected = _count_connections(root, len(line.endpoints))
@@ -54,14 +55,14 @@ def open_server_cell(server: Any, job_id: str, line: Line) -> Cell:
     cell = Cell(fqcn=f"{SERVER}.{job_id}", root_url=URL, secure=False, credentials={})
     cell.start()
     agent = server.command_agent = private.ServerCommandAgent(server.engine, cell)
-    agent.aux_communicate = checked(agent.aux_communicate, job_id)
+    agent.aux_communicate = checked(agent.aux_communicate, job_id, bell)
     agent.start()
     _wait(connected)
     return cell
 
 
 def open_site_cell(
-    site: str, job_id: str, federated: Any, application: Any, *, trainers: bool
+    site: str, job_id: str, federated: Any, application: Any, bell: Bell, *, trainers: bool
 ) -> Cell:
     """A site's cell; with ``trainers``, other processes of the job can reach it over loopback."""
     cell = Cell(
@@ -73,7 +74,7 @@ def open_site_cell(
     federated.cell = cell
     federated.communicator.set_cell(cell)
     agent = application.command_agent = private.CommandAgent(federated)
-    agent.aux_communication = checked(agent.aux_communication, job_id)
+    agent.aux_communication = checked(agent.aux_communication, job_id, bell)
     _wait(connected)
     return cell
 
@@ -98,8 +99,11 @@ def _wait(connected: threading.Event) -> None:
 # -- what an auxiliary message may say of its sender ---------------------------------------------
 
 
-def checked(handle: Callable[[Any], Any], job_id: str) -> Callable[[Any], Any]:
-    """An agent's handler of auxiliary messages that believes the link and not the message."""
+def checked(handle: Callable[[Any], Any], job_id: str, bell: Bell) -> Callable[[Any], Any]:
+    """An agent's handler of auxiliary messages that believes the link and not the message.
+
+    It rings once a message is handled: loops of workflows wait for what messages bring.
+    """
 
     @functools.wraps(handle)
     def handler(request: Any) -> Any:
@@ -113,7 +117,10 @@ def checked(handle: Callable[[Any], Any], job_id: str) -> Callable[[Any], Any]:
             payload.set_peer_props(
                 {**claimed, ReservedKey.IDENTITY_NAME: sender, ReservedKey.RUN_NUM: job_id}
             )
-        answer = handle(request)
+        try:
+            answer = handle(request)
+        finally:
+            bell.ring()
         reply = getattr(answer, "payload", None)
         if isinstance(reply, Shareable):
             messages.restrict_peer(reply)

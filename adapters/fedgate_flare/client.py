@@ -51,7 +51,12 @@ def make_wakeful(bell: Bell) -> HastyTime:
 
 
 def build_runner(
-    deployed: Deployed, mailbox: Mailbox, reporter: status.StatusSender, *, trainers: bool
+    deployed: Deployed,
+    mailbox: Mailbox,
+    reporter: status.StatusSender,
+    bell: Bell,
+    *,
+    trainers: bool,
 ) -> tuple[Any, Namespace]:
     """The job's client runner, with its executors built and its wires replaced.
 
@@ -76,7 +81,9 @@ def build_runner(
     federated.token, federated.token_signature, federated.ssid = args.token, "NA", "fedgate"
     federated.communicator.set_auth(name, args.token, "NA", "fedgate")
     application = private.ClientAppRunner()
-    cell = cells.open_site_cell(name, deployed.job_id, federated, application, trainers=trainers)
+    cell = cells.open_site_cell(
+        name, deployed.job_id, federated, application, bell, trainers=trainers
+    )
     runner = application.create_client_runner(
         str(deployed.app), args, "config", federated, False, []
     )

@@ -13,7 +13,7 @@ from fedgate.adapter import Federation, Workload
 from fedgate.errors import WorkloadFailed
 from fedgate.task import Frame
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import cells, status
+from fedgate_flare import cells, final_model, status
 from fedgate_flare.artifacts import RunFolder
 from fedgate_flare.hub import Hub
 from fedgate_flare.ledger import Ledger
@@ -96,7 +96,10 @@ class _Coordinator:
                 why = f"{why}; {detail}"
             raise WorkloadFailed("the job was aborted", why=why[:4000])
         self._ledger.require_success()
-        self._publisher.finish()
+        if not self._publisher.finish() and status.is_controlled_by_sites():
+            model = final_model.ask_for_it(self._federation)
+            if model is not None:
+                self._federation.publish(model, round=0)
 
     # -- called while the job runs ---------------------------------------------------------------
 
@@ -153,7 +156,7 @@ class _Coordinator:
 
         self._federation.on_frame(receive)
         self._federation.on_site_lost(line.drop)
-        cell = cells.open_server_cell(self._server, self._deployed.job_id, line)
+        cell = cells.open_server_cell(self._server, self._deployed.job_id, line, self._bell)
         self._server.cell = cell
         self._server.engine.set_cell(cell)
 

@@ -58,6 +58,7 @@ class Hub:
         self._order = RosterOrder(roster, bell, _Lost(liveness), self._over.is_set)
         self._shared = SharedModels()
         self._status: dict[str, dict[str, Any]] = {}
+        self._told: dict[str, dict[str, Any]] = {}
 
     def start(self) -> None:
         for site in self._sites:
@@ -124,6 +125,9 @@ class Hub:
             if context.get_prop(FLContextKey.RUNNER) is None:
                 return None
             reply: Shareable = private.GetTaskCommand().process(request, context)
+        if reports is not None and self._told.get(client.name) is not reports:
+            self._told[client.name] = reports  # the workflow has it only now
+            self._bell.ring()
         return None if _command(reply) == private.SpecialTaskName.TRY_AGAIN else reply
 
     def _do(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from nvflare.apis.workspace import Workspace
@@ -24,6 +26,8 @@ def prepare(deployed: Deployed) -> Any:
         format="%(asctime)s %(name)s %(levelname)s %(message)s",
         force=True,
     )
+    # Trainers are started as "python3 …": the interpreter must be the one that holds nvflare.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
     if deployed.custom.is_dir():
         sys.path.insert(0, str(deployed.custom))
     workspace = Workspace(str(deployed.root), deployed.participant, "config")

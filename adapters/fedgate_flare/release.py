@@ -34,21 +34,23 @@ class Publisher:
     def watch(self, components: Iterable[Any], controllers: Iterable[Any]) -> None:
         for component in components:
             if isinstance(component, LearnablePersistor):
-                _wrap(component, "save", self._saved_learnable)
+                wrap(component, "save", self._saved_learnable)
         for controller in controllers:
             if isinstance(controller, BaseModelController):
-                _wrap(controller, "save_model", self._saved_model, before=self._note_metrics)
+                wrap(controller, "save_model", self._saved_model, before=self._note_metrics)
 
     def saw_global_model(self, context: FLContext) -> None:
         """Remember a global model; it is published at the end if the job saves none itself."""
         learnable = context.get_prop(AppConstants.GLOBAL_MODEL)
-        weights = _weights(learnable)
+        weights = weights_of(learnable)
         if weights is not None:
             self._latest = (weights, _round(context.get_prop(AppConstants.CURRENT_ROUND)))
 
-    def finish(self) -> None:
+    def finish(self) -> bool:
+        """At the end of the job; was there any model?"""
         if self._published is None and self._latest is not None:
             self._publish(*self._latest)
+        return self._published is not None
 
     def _note_metrics(self, controller: Any, model: Any = None, *_: Any, **__: Any) -> None:
         metrics = getattr(model, "metrics", None)
@@ -69,7 +71,7 @@ class Publisher:
         self, persistor: Any, learnable: Any = None, fl_ctx: Any = None, *_: Any
     ) -> None:
         number = fl_ctx.get_prop(AppConstants.CURRENT_ROUND) if fl_ctx is not None else None
-        self._publish(_weights(learnable), _round(number))
+        self._publish(weights_of(learnable), _round(number))
 
     def _publish(self, weights: Any, round_: int) -> None:
         if weights is None or self._published == (id(weights), round_):
@@ -113,7 +115,7 @@ def _is_numbers(value: Any) -> bool:
     )
 
 
-def _weights(learnable: Any) -> Any:
+def weights_of(learnable: Any) -> Any:
     """What a Learnable holds; a ModelLearnable keeps metadata beside it."""
     if isinstance(learnable, Mapping) and ModelLearnableKey.WEIGHTS in learnable:
         learnable = learnable[ModelLearnableKey.WEIGHTS]
@@ -124,7 +126,7 @@ def _round(number: Any) -> int:
     return number + 1 if type(number) is int and number >= 0 else 0
 
 
-def _wrap(
+def wrap(
     owner: Any,
     method: str,
     after: Callable[..., None],

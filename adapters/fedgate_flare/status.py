@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ _CONTROLLERS = (
 _SLEEPERS = ("client_ctl", "client_controller_executor", "swarm_client_ctl", "server_ctl",
              "cse_server_ctl")  # fmt: skip
 _MAX_BYTES = 64 * 1024
+_TIDYING = 2.0
 _MAX_WORKFLOWS = 64
 
 
@@ -71,8 +73,9 @@ def _is_report(value: Any) -> bool:
 
 
 def is_controlled_by_sites() -> bool:
-    """Has this process loaded client-side controllers? Ask when the job's components exist."""
-    return any(module in sys.modules for module, _ in _CONTROLLERS)
+    """Has this process loaded such a workflow? Ask when the job's components exist."""
+    modules = [module for module, _ in _CONTROLLERS] + [_CCWF + "server_ctl"]
+    return any(module in sys.modules for module in modules)
 
 
 def watch(bell: Bell, poke: Callable[[], None]) -> None:
@@ -80,7 +83,27 @@ def watch(bell: Bell, poke: Callable[[], None]) -> None:
     wake(bell)
     for module, name in _CONTROLLERS:
         if module in sys.modules:
-            ring_after(getattr(sys.modules[module], name), "update_status", poke)
+            controller = getattr(sys.modules[module], name)
+            ring_after(controller, "update_status", poke)
+            if hasattr(controller, "set_learn_task"):
+                _let_it_finish(controller)
+
+
+def _let_it_finish(controller: Any) -> None:
+    """A site hands its result over and then tidies up; the next task can come in between.
+
+    FLARE would abort the task that is as good as done, and its own handler of that event then
+    stops the site for good. Its polling makes this rare there; here messages are quicker.
+    """
+    original = controller.set_learn_task
+
+    def set_learn_task(self: Any, *args: Any, **kwargs: Any) -> Any:
+        deadline = time.monotonic() + _TIDYING
+        while self.learn_task and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return original(self, *args, **kwargs)
+
+    controller.set_learn_task = set_learn_task
 
 
 def wake(bell: Bell) -> None:

@@ -12,7 +12,7 @@ from nvflare.apis.shareable import ReturnCode, Shareable
 from fedgate.adapter import SiteContext, Workload
 from fedgate.errors import WorkloadFailed
 from fedgate.task import Failure, Result, Task, TaskError
-from fedgate_flare import cells, client, messages, status
+from fedgate_flare import cells, client, final_model, messages, status
 from fedgate_flare.app_configs import has_trainers
 from fedgate_flare.codec import decode, encode
 from fedgate_flare.job_folder import SERVER
@@ -43,8 +43,10 @@ class FlareWorker:
             deployed,
             self._mailbox,
             status.StatusSender(site.post),
+            self._bell,
             trainers=has_trainers(deployed.config("client")),
         )
+        self._saved = final_model.SavedModel(self._runner.engine.get_all_components().values())
         status.watch(self._bell, self._mailbox.poke)
         self._thread = threading.Thread(
             target=self._run, args=(str(deployed.app), args), name="flare-client", daemon=True
@@ -59,6 +61,8 @@ class FlareWorker:
             )
 
     def handle(self, task: Task) -> Result:
+        if task.name == final_model.TASK:
+            return self._saved.result(task)
         request = messages.expect_shareable(decode(task.model, task.body))
         task_id, site = task.id, task.site
         del task
