@@ -1,0 +1,1 @@
+"""Trees as bytes: FedXgbBagging and FedXgbCyclic, with xgboost where it is installed."""

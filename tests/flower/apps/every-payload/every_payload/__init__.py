@@ -1,0 +1,1 @@
+"""Arrays of any dtype and shape, bytes, lists, booleans: echoed and compared."""

@@ -1,0 +1,1 @@
+"""Analytics without training: lists of numbers, summed by the app."""

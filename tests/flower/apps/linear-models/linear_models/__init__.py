@@ -1,0 +1,1 @@
+"""scikit-learn at the sites, averaged by their sizes."""

@@ -1,0 +1,1 @@
+"""The four wrappers of differential privacy, clipping here or there, fixed or adaptive."""

@@ -1,0 +1,1 @@
+"""A Context that lives through rounds and exceptions, with records of every kind."""

@@ -1,0 +1,1 @@
+"""DefaultWorkflow with the SecAgg+ workflow and mod."""

@@ -1,0 +1,1 @@
+"""Run configuration with overrides, node configuration of the site."""
