@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -56,6 +57,7 @@ class Scheduler:
         self._assigned: dict[str, int] = {}
         self._refused: dict[str, set[str]] = {}
         self._absent: dict[str, float] = {}  # job -> since when its enclave is gone
+        self._missing: dict[tuple[str, str], float] = {}  # (job, site) likewise; inf: it was told
         self._wake = asyncio.Event()
 
     def nudge(self) -> None:
@@ -194,10 +196,14 @@ class Scheduler:
                 await self._enclave_gone(job, "its enclave was restarted")
                 return
             self._assigned[job.id] = enclave.serial
-            self._enclave_is_back(enclave, route)
+            self._enclave_is_back(route)
         for name in taking:
             site = self._connections.site(name)
-            if site is None or self._joined.get((job.id, name)) == site.serial:
+            if site is None:
+                self._site_missing(enclave, job.id, name)
+                continue
+            self._missing.pop((job.id, name), None)
+            if self._joined.get((job.id, name)) == site.serial:
                 continue
             self._joined[(job.id, name)] = site.serial
             if job.id not in site.hello.jobs:
@@ -205,14 +211,21 @@ class Scheduler:
             state = pb.PeerState(job=job.id, site=name, online=True)
             enclave.send(pb.GatewayMessage(peer=state))
 
-    def _enclave_is_back(self, enclave: Connection, route: Route) -> None:
-        """Sessions may have outlived its connection, and sites may have left meanwhile."""
+    def _enclave_is_back(self, route: Route) -> None:
+        """Sessions may have outlived its connection; what it was told before may be lost."""
         up = pb.PeerState(job=route.job, online=True)
         self._router.to_sites(route, pb.GatewayMessage(peer=up))
         for name in route.sites:
-            if self._connections.site(name) is None:
-                gone = pb.PeerState(job=route.job, site=name, online=False)
-                enclave.send(pb.GatewayMessage(peer=gone))
+            self._missing.pop((route.job, name), None)
+
+    def _site_missing(self, enclave: Connection, job: str, site: str) -> None:
+        """Whoever did not come back after a restart of gateway or enclave left unnoticed."""
+        now = time.monotonic()
+        since = self._missing.setdefault((job, site), now)
+        if now - since > self._state.config.limits.offline_seconds:
+            self._missing[(job, site)] = math.inf
+            gone = pb.PeerState(job=job, site=site, online=False)
+            enclave.send(pb.GatewayMessage(peer=gone))
 
     async def _enclave_gone(self, job: JobRecord, why: str) -> None:
         self._absent.pop(job.id, None)
@@ -294,8 +307,9 @@ class Scheduler:
         self._spool.forget_job(job_id)
         self._router.traffic.pop(job_id, None)
         self._assigned.pop(job_id, None)
-        for key in [k for k in self._joined if k[0] == job_id]:
-            del self._joined[key]
+        for book in (self._joined, self._missing):
+            for key in [k for k in book if k[0] == job_id]:
+                del book[key]
 
     # -- peers come and go -----------------------------------------------------------------------
 

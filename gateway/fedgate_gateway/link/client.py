@@ -32,7 +32,7 @@ from fedgate_gateway.sealed import IdentityKey
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
-_FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
+_FIRST_PAUSE, _LAST_PAUSE = 0.1, 2.0
 _QUEUE = 20_000
 Call: TypeAlias = "grpc.aio.StreamStreamCall[pb.PeerMessage, pb.GatewayMessage]"
 

@@ -36,7 +36,7 @@ CLIENT_OPTIONS: Final[Options] = (
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 SERVER_OPTIONS: Final[Options] = (
     *_SHARED,

@@ -1,0 +1,232 @@
+"""Any process can be killed at any time: its job goes on or fails with the reason, nothing is left.
+
+SIGKILL each time: what a crash, an out-of-memory killer or a power cut leaves behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+#: Seconds until a silent peer is offline, and until a site that is away counts as lost.
+_OFFLINE, _GRACE = 4, 1
+
+
+def impatient(folder: Path) -> None:
+    """The same files with shorter times."""
+    with (folder / "gateway.toml").open("a") as file:
+        file.write(f"\n[limits]\nheartbeat_seconds = 0.5\noffline_seconds = {_OFFLINE}\n")
+    enclave = folder / "enclave.toml"
+    enclave.write_text(f"grace_seconds = {_GRACE}\n{enclave.read_text()}")
+    for path in (enclave, *folder.glob("site-*.toml")):
+        with path.open("a") as file:
+            file.write("\n[runtime.limits]\nstop_seconds = 1\n")
+
+
+@pytest.fixture(scope="module")
+def federation(make_bench: Callable[..., Any]) -> Any:
+    return make_bench(sites=3, edit=impatient)
+
+
+@pytest.fixture
+def bench(federation: Any) -> Iterator[Any]:
+    """With every program running, before and after; and no child once no job runs."""
+    yield federation
+    for program in federation.federation.programs.values():
+        program.start()
+    names = set(federation.federation.programs) - {"gateway"}
+    federation.until(lambda: online(federation) == names)
+    for name in names:
+        federation.until(lambda n=name: not federation.children(n), 10)
+
+
+def online(bench: Any) -> set[str]:
+    try:
+        client = bench.federation.client
+        peers = [*client.sites(), *client.enclaves()]
+    except Exception:  # the gateway may be the one that was killed
+        return set()
+    return {peer["name"] for peer in peers if peer["online"]}
+
+
+def start(bench: Any, make_workload: Any, *, pause: float, rounds: int = 3, **options: Any) -> str:
+    """A job whose first round is under way at every site."""
+    job = str(bench.submit(make_workload(rounds=rounds, pause=pause), **options))
+    bench.running(job)
+    bench.until(lambda: all(bench.children(f"site-{n}") for n in (1, 2, 3)))
+    time.sleep(0.2)  # the workers are in their pause
+    return job
+
+
+def the_child(bench: Any, program: str) -> psutil.Process:
+    """The job's process, not its guardian: the one that was started first."""
+    return min(bench.children(program), key=lambda p: (p.create_time(), p.pid))
+
+
+def ended(processes: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def failures(bench: Any, job: str) -> dict[int, dict[str, str]]:
+    return {e["round"]: e["failed"] for e in bench.events(job, "round") if e["task"] == "train"}
+
+
+# -- a child ------------------------------------------------------------------------------------
+
+
+def test_without_a_worker_the_others_go_on(bench: Any, make_workload: Any) -> None:
+    job = start(bench, make_workload, pause=0.6, min_sites=2)
+    the_child(bench, "site-3").kill()
+    told = bench.wait(job)
+    assert told["state"] == "succeeded", told
+    assert "SIGKILL" in failures(bench, job)[1]["site-3"]
+    (lost,) = [e for e in bench.events(job, "site-state") if e["state"] == "lost"]
+    assert (lost["site"], "SIGKILL" in lost["reason"]) == ("site-3", True)
+
+
+def test_without_a_worker_that_is_needed_the_job_fails_with_the_reason(
+    bench: Any, make_workload: Any
+) -> None:
+    job = start(bench, make_workload, pause=5, min_sites=3)
+    the_child(bench, "site-2").kill()
+    told = bench.wait(job, 8)
+    assert told["state"] == "failed"
+    assert "SIGKILL" in told["reason"]
+
+
+def test_without_its_coordinator_a_job_fails_with_the_reason(
+    bench: Any, make_workload: Any
+) -> None:
+    job = start(bench, make_workload, pause=5)
+    the_child(bench, "enclave-1").kill()
+    told = bench.wait(job, 8)
+    assert told["state"] == "failed"
+    assert "coordinator" in told["reason"]
+    assert "SIGKILL" in told["reason"]
+    kinds = {output["kind"] for output in bench.federation.client.outputs(job)}
+    assert kinds == {"log"}, "a failed job's log is there, and no model"
+
+
+# -- a program ----------------------------------------------------------------------------------
+
+
+def test_without_a_site_agent_the_others_go_on_and_its_worker_ends_with_it(
+    bench: Any, make_workload: Any
+) -> None:
+    job = start(bench, make_workload, pause=0.6, min_sites=2)
+    workers = bench.children("site-3")
+    bench.federation.programs["site-3"].kill()
+    assert ended(workers)
+    told = bench.wait(job)
+    assert told["state"] == "succeeded", told
+    assert "connection" in failures(bench, job)[1]["site-3"]
+
+
+def test_a_site_agent_that_is_started_again_takes_part_in_the_running_job(
+    bench: Any, make_workload: Any
+) -> None:
+    job = start(bench, make_workload, pause=1.2, rounds=6, min_sites=2)
+    bench.federation.programs["site-3"].kill()
+    bench.federation.programs["site-3"].start()
+    told = bench.wait(job)
+    assert told["state"] == "succeeded", told
+    by_round = failures(bench, job)
+    assert any("site-3" in failed for failed in by_round.values())
+    last = [e for e in bench.events(job, "round") if e["task"] == "train"][-1]
+    assert "site-3" in last["sites"]
+    assert "site-3" not in last["failed"]
+
+
+def test_without_its_enclave_a_job_fails_and_a_new_one_runs_once_it_is_back(
+    bench: Any, make_workload: Any
+) -> None:
+    job = start(bench, make_workload, pause=20)
+    coordinator = bench.children("enclave-1")
+    workers = [p for n in (1, 2, 3) for p in bench.children(f"site-{n}")]
+    bench.federation.programs["enclave-1"].kill()
+    assert ended(coordinator)
+    told = bench.wait(job, _OFFLINE + 6)
+    assert told["state"] == "failed"
+    assert "enclave" in told["reason"]
+    bench.federation.programs["enclave-1"].start()
+    assert bench.wait(bench.submit(make_workload()))["state"] == "succeeded"
+    bench.until(lambda: ended(workers), 10)
+
+
+def test_an_enclave_that_is_restarted_at_once_does_not_keep_a_dead_job_running(
+    bench: Any, make_workload: Any
+) -> None:
+    job = start(bench, make_workload, pause=20)
+    bench.federation.programs["enclave-1"].kill()
+    bench.federation.programs["enclave-1"].start()
+    told = bench.wait(job, 12)
+    assert (told["state"], "restarted" in told["reason"]) == ("failed", True), told
+
+
+def test_a_job_outlives_a_gateway_that_is_started_again(bench: Any, make_workload: Any) -> None:
+    job = start(bench, make_workload, pause=1.0, rounds=4, min_sites=3)
+    bench.federation.programs["gateway"].kill()
+    time.sleep(0.5)
+    bench.federation.programs["gateway"].start()
+    bench.until(bench.federation.client.ready)
+    told = bench.wait(job)
+    assert told["state"] == "succeeded", told
+    assert all(not failed for failed in failures(bench, job).values()), failures(bench, job)
+    assert bench.audit(job, "session.ended") == []
+    assert len(bench.audit(job, "session.opened")) == 3  # the same sessions went on
+    kinds = {output["kind"] for output in bench.federation.client.outputs(job)}
+    assert "model" in kinds
+
+
+def test_a_site_that_was_lost_while_the_gateway_was_down_is_not_waited_for(
+    bench: Any, make_workload: Any
+) -> None:
+    job = start(bench, make_workload, pause=0.5, rounds=2, min_sites=2)
+    bench.federation.programs["gateway"].kill()
+    bench.federation.programs["site-3"].kill()
+    bench.federation.programs["gateway"].start()
+    bench.until(bench.federation.client.ready)
+    told = bench.wait(job, _OFFLINE + _GRACE + 12)
+    assert told["state"] == "succeeded", told
+    assert "connection" in failures(bench, job)[1]["site-3"]
+
+
+# -- deadlines and cancelling ---------------------------------------------------------------------
+
+
+def test_a_worker_that_hangs_costs_its_tasks_deadline_and_no_more(
+    bench: Any, make_workload: Any
+) -> None:
+    job = start(bench, make_workload, pause=0.5, rounds=1, min_sites=2, task_seconds=1.5)
+    hanging = the_child(bench, "site-1")
+    hanging.suspend()
+    told = bench.wait(job, 15)
+    assert told["state"] == "succeeded", told
+    assert "no result within 1.5 s" in failures(bench, job)[1]["site-1"]
+    bench.until(lambda: not hanging.is_running() or ended([hanging]), 10)
+
+
+def test_a_job_in_which_every_worker_hangs_fails(bench: Any, make_workload: Any) -> None:
+    job = start(bench, make_workload, pause=600, task_seconds=1.5)
+    told = bench.wait(job, 10)
+    assert told["state"] == "failed"
+    assert "no site returned a model" in told["reason"]
+
+
+def test_a_cancelled_job_ends_everywhere_within_seconds(bench: Any, make_workload: Any) -> None:
+    job = start(bench, make_workload, pause=600)
+    everything = [p for name in bench.federation.programs for p in bench.children(name)]
+    assert len(everything) >= 4
+    before = time.monotonic()
+    bench.federation.client.cancel(job)
+    assert bench.wait(job, 3)["state"] == "cancelled"
+    _, alive = psutil.wait_procs(everything, timeout=8)
+    assert not alive
+    assert time.monotonic() - before < 9
