@@ -68,6 +68,7 @@ def open_site_cell(
     cell = Cell(
         fqcn=f"{site}.{job_id}", root_url=URL, secure=False, credentials={},
         create_internal_listener=trainers,
+        internal_listener_host="127.0.0.1",  # a sandbox knows no names
     )  # fmt: skip
     connected = _count_connections(cell, 1)
     cell.start()

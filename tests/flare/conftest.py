@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedgate_gateway.child.local import LocalRun, LocalSite, run_locally
+from fedgate_gateway.config import Runtime
 
 JOBS = Path(__file__).parent / "jobs"
 Run = Callable[..., LocalRun]
@@ -26,6 +27,8 @@ def run(tmp_path: Path) -> Run:
         dies: Mapping[str, int] | None = None,
         env: Mapping[str, Mapping[str, str]] | None = None,
         frames: tuple[str, ...] = (),
+        sandbox: str = "process",
+        timeout: float = 60,
     ) -> LocalRun:
         work = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         work.mkdir()
@@ -35,7 +38,8 @@ def run(tmp_path: Path) -> Run:
             for n in names
         ]
         source = JOBS / job if isinstance(job, str) else job
-        return run_locally(source, local, work, timeout=60, frames=frames)
+        runtime = Runtime(sandbox=sandbox)
+        return run_locally(source, local, work, timeout=timeout, frames=frames, runtime=runtime)
 
     return run_job
 

@@ -116,13 +116,6 @@ def test_a_damaged_meta_json_is_refused(files, content, words):
         inspect(files | {"meta.json": content})
 
 
-@pytest.mark.parametrize("name", ["meta.yml", "meta.conf"])
-def test_formats_that_could_hide_something_are_refused(files, name):
-    content = files.pop("meta.json")
-    with pytest.raises(InvalidBundle, match="is not JSON"):
-        inspect(files | {name: content})
-
-
 @pytest.mark.parametrize(
     "extra",
     [
@@ -170,7 +163,6 @@ def test_a_class_of_the_job_may_have_an_old_name(files):
 @pytest.mark.parametrize(
     "path",
     [
-        "nvflare.app_common.ccwf.SwarmServerController",
         "nvflare.app_common.tie.controller.TieController",
         "nvflare.app_opt.flower.controller.FlowerController",
     ],
@@ -180,16 +172,14 @@ def test_workflows_that_cannot_be_governed_are_refused_at_submission(files, path
         inspect(with_component(files, "server", {"path": path, "args": {}}))
 
 
-def test_an_external_trainer_is_refused_at_submission(files):
-    path = "app/config/config_fed_client.json"
-    config = files[path].replace(b'"in_process"', b'"external_process"')
-    with pytest.raises(InvalidBundle, match="in process"):
-        inspect(files | {path: config})
-
-
 @pytest.mark.parametrize(
     ("script", "words"),
-    [("/opt/train.py", "outside the bundle"), ("missing.py", "lacks its script"), ("", "a file")],
+    [
+        ("/opt/train.py", "outside the bundle"),
+        ("{app_script}", "lacks its script"),
+        ("missing.py", "lacks its script"),
+        ("", "a file"),
+    ],
 )
 def test_a_script_that_nobody_could_review_is_refused(files, script, words):
     path = "app/config/config_fed_client.json"
@@ -205,10 +195,91 @@ def test_an_app_without_anything_to_run_is_refused(files, key):
         inspect(changed(files, f"app/config/config_fed_{role}.json", **{key: []}))
 
 
-def test_known_senders_of_events_are_declared(files):
-    path = "nvflare.app_common.widgets.convert_to_fed_event.ConvertToFedEvent"
-    manifest = inspect(with_component(files, "client", {"path": path, "args": {}}))
+def test_a_recipe_exported_with_an_absolute_path_runs_the_script_in_the_bundle(files):
+    path = "app/config/config_fed_client.json"
+    config = files[path].replace(b'"client.py"', b'"/home/somebody/client.py"')
+    assert "client.py" in inspect(files | {path: config}).entry_points["worker"]
+
+
+def test_names_at_the_top_of_a_configuration_fill_templates(files):
+    path = "app/config/config_fed_client.json"
+    config = files[path].replace(b'"client.py"', b'"{app_script}"')
+    inspect(changed(files | {path: config}, path, app_script="client.py"))
+
+
+CONVERTER = "nvflare.app_common.widgets.convert_to_fed_event.ConvertToFedEvent"
+
+
+def test_metrics_that_nobody_receives_are_no_need(files):
+    """Every recipe of FLARE's has this component."""
+    args = {"events_to_convert": ["analytix_log_stats"]}
+    manifest = inspect(with_component(files, "client", {"path": CONVERTER, "args": args}))
+    assert manifest.frames == ()
+    assert any("dropped unless" in note for note in manifest.notes)
+
+
+@pytest.mark.parametrize(
+    ("role", "component"),
+    [
+        ("server", {"path": "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver"}),
+        ("server", {"path": "mine.Listener", "args": {"events": ["fed.something"]}}),
+        ("client", {"path": CONVERTER, "args": {"events_to_convert": ["mine"]}}),
+    ],
+)
+def test_events_that_somebody_waits_for_are_declared(files, role, component):
+    manifest = inspect(with_component(files, role, component))
     assert manifest.frames == ("aux_communication:fed.event",)
+
+
+def test_the_frames_of_swarm_learning_are_declared_by_name():
+    tree = BundleTree({k: bytes(v) for k, v in read_directory(JOBS / "swarm").items()})
+    frames = adapter.inspect(tree).frames
+    assert "aux_communication:cwf.share_result.swarm_controller" in frames
+    assert "aux_communication:cwf.end_wf.cross_site_eval" in frames
+    assert {"download_service__:*", "peer_context:cwf.status_reports"} <= set(frames)
+
+
+@pytest.mark.parametrize("job", ["files", "metrics", "collab"])
+def test_other_opaque_traffic_is_declared(job):
+    tree = BundleTree({k: bytes(v) for k, v in read_directory(JOBS / job).items()})
+    expected = {
+        "files": set(),  # a component of the job's own: nobody can know
+        "metrics": {"aux_communication:fed.event"},
+        "collab": {"collab:*", "download_service__:*"},
+    }
+    assert set(adapter.inspect(tree).frames) == expected[job]
+
+
+@pytest.mark.parametrize("pin", ["nvflare~=2.9.0", "nvflare>=2.7", "nvflare[PT]==2.9.*"])
+def test_the_version_a_job_asks_for_is_shown(files, pin):
+    manifest = inspect(files | {"app/custom/requirements.txt": f"numpy\n{pin}\n".encode()})
+    assert manifest.framework_version in pin
+
+
+def test_another_version_of_flare_is_refused(files):
+    with pytest.raises(UnsupportedVersion, match=r"nvflare~=2\.6"):
+        inspect(files | {"requirements.txt": b"nvflare~=2.6.0  # old"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"launcher_spec": {"site-1": {"docker": {"image": "x"}}}}, "launched by 'docker'"),
+        ({"launcher_spec": []}, "must map sites"),
+        ({"resource_spec": {"site-1": {"docker": {}}}}, "container"),
+        ({"scope": "private"}, "privacy scope"),
+        ({"edge_method": "et"}, "edge"),
+    ],
+)
+def test_what_cannot_be_met_is_refused_with_a_sentence(files, changes, words):
+    with pytest.raises(InvalidBundle, match=words):
+        inspect(changed(files, "meta.json", **changes))
+
+
+def test_resources_are_understood(files):
+    spec = {"site-1": {"num_of_gpus": 2, "mem_per_gpu_in_GiB": 8}}
+    notes = inspect(changed(files, "meta.json", resource_spec=spec)).notes
+    assert any("num_of_gpus=2" in note and "site-1" in note for note in notes)
 
 
 def test_inspecting_imports_neither_nvflare_nor_the_job(tmp_path):
