@@ -189,6 +189,9 @@ class SiteConfig(Section):
     datasets: Mapping[str, Dataset] = {}
     #: What workers run in.
     runtime: Runtime = Runtime()
+    #: Pythons of further prepared virtual environments, by name: a workload runs in the first one
+    #: that has all it depends on, that of ``runtime`` before these. Nothing is ever installed.
+    interpreters: Mapping[str, str] = {}
     #: What leaves this site.
     guard: Guard = Guard()
     #: Jobs that may run at once.

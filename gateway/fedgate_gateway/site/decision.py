@@ -10,7 +10,7 @@ from fedgate.errors import Denied, InvalidBundle, NotFound
 from fedgate.manifest import Manifest
 from fedgate.task import frame_allowed
 from fedgate_gateway.attestation import Claims
-from fedgate_gateway.config import ProjectConfig, SiteConfig
+from fedgate_gateway.config import ProjectConfig, Runtime, SiteConfig
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.policy import (
     Decision,
@@ -21,6 +21,7 @@ from fedgate_gateway.policy import (
     WorkloadFacts,
     decide_join,
 )
+from fedgate_gateway.site.dependencies import choose_runtime
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,22 @@ class Examined:
 
     bundle: Bundle
     manifest: Manifest
+    #: The site's runtime, with an interpreter that has what the bundle depends on.
+    runtime: Runtime
 
 
 def examine(spec: Spec, archive: bytes, config: SiteConfig) -> Examined:
-    """Raises :class:`InvalidBundle` when the gateway delivered anything but what it announced."""
+    """Raises :class:`InvalidBundle` when the gateway delivered anything but what it announced,
+    and :class:`Denied` when no interpreter of this site has what the workload depends on.
+    """
     bundle = Bundle.read(archive)
     if bundle.digest != spec.bundle:
         raise InvalidBundle(
             "the gateway delivered another bundle", why=f"{bundle.digest}, not {spec.bundle}"
         )
     adapter = plugins.recognise(bundle.tree, allowed=config.adapters)
-    return Examined(bundle, adapter.inspect(bundle.tree))
+    manifest = adapter.inspect(bundle.tree)
+    return Examined(bundle, manifest, choose_runtime(manifest.dependencies, config))
 
 
 class Decider:

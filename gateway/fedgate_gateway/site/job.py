@@ -175,7 +175,7 @@ class SiteJob:
             part_bytes=config.guard.result_bytes,
         )
         self._child = Child(
-            child_spec, config.runtime, self._sandbox,
+            child_spec, self._examined.runtime, self._sandbox,
             on_message=self._from_worker, on_end=self._worker_ended, log=self.log_file,
         )  # fmt: skip
 

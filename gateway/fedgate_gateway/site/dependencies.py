@@ -1,0 +1,112 @@
+"""What a workload depends on, checked against the interpreters that this site has prepared.
+
+Nothing is installed for a job: a missing package is a reason to decline, by its name, before the
+job starts. Extras are not followed (``flwr[simulation]`` asks for a simulator that nobody needs
+here), and of a dependency on a URL only the name is checked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from packaging.markers import default_environment
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from fedgate.errors import Denied, InvalidConfig
+from fedgate_gateway.config import Runtime, SiteConfig
+
+_SECONDS = 30
+_MOST_NAMED = 20
+_ASK = (
+    "import json, sys; from importlib.metadata import distributions;"
+    "print(json.dumps(['%d.%d' % sys.version_info[:2], '%d.%d.%d' % sys.version_info[:3],"
+    "{d.metadata['Name']: d.version for d in distributions() if d.metadata['Name']}]))"
+)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What an interpreter has: versions by canonical name, and its own for markers."""
+
+    python: str
+    python_full: str
+    packages: Mapping[str, str]
+
+    def missing(self, dependencies: Iterable[str]) -> list[str]:
+        """Each dependency that is not satisfied, with why."""
+        environment = {
+            **{name: str(value) for name, value in default_environment().items()},
+            "python_version": self.python,
+            "python_full_version": self.python_full,
+            "extra": "",
+        }
+        found = []
+        for text in dependencies:
+            try:
+                wanted = Requirement(text)
+            except InvalidRequirement:
+                found.append(f"{text[:100]!r} (malformed)")
+                continue
+            if wanted.marker is not None and not wanted.marker.evaluate(environment):
+                continue
+            version = self.packages.get(canonicalize_name(wanted.name))
+            if version is None:
+                found.append(f"{wanted.name}{wanted.specifier} (not installed)")
+            elif not wanted.specifier.contains(version, prereleases=True):
+                found.append(f"{wanted.name}{wanted.specifier} ({version} is installed)")
+        return found
+
+
+def offer_of(interpreter: str, environment: Mapping[str, str]) -> Offer:
+    """Ask an interpreter; raises :class:`InvalidConfig` for one that does not answer.
+
+    Asked anew each time (a tenth of a second), so that what its owner installs counts at once.
+    """
+    executable = interpreter or sys.executable
+    try:
+        answer = subprocess.run(
+            [executable, "-P", "-c", _ASK],
+            env={**os.environ, **environment},
+            capture_output=True, timeout=_SECONDS, check=True, text=True,
+        ).stdout  # fmt: skip
+        python, full, packages = json.loads(answer)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise InvalidConfig(
+            f"the interpreter {executable!r} does not work",
+            why=str(error),
+            remedy="name the python of a virtual environment with fedgate in it",
+        ) from error
+    return Offer(python, full, {canonicalize_name(name): v for name, v in packages.items()})
+
+
+def choose_runtime(dependencies: tuple[str, ...], config: SiteConfig) -> Runtime:
+    """The site's runtime, with the first of its interpreters that has all of ``dependencies``.
+
+    Raises :class:`Denied` that names what each of them lacks.
+    """
+    if not dependencies:
+        return config.runtime
+    lacking: dict[str, list[str]] = {}
+    for name, interpreter in (
+        ("runtime", config.runtime.interpreter),
+        *config.interpreters.items(),
+    ):
+        missing = offer_of(interpreter, config.runtime.environment).missing(dependencies)
+        if not missing:
+            return config.runtime.model_copy(update={"interpreter": interpreter})
+        lacking[name] = missing
+    if len(lacking) == 1:
+        why = ", ".join(lacking["runtime"][:_MOST_NAMED])
+    else:
+        why = "; ".join(f"{n} lacks {', '.join(m[:_MOST_NAMED])}" for n, m in lacking.items())
+    raise Denied(
+        f"site {config.name} does not have what this workload depends on",
+        why=why[:2000],
+        remedy="its operator can install it, or list a prepared environment in interpreters",
+    )

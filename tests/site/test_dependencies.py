@@ -1,0 +1,118 @@
+"""What a workload depends on is looked up before it starts, and never installed."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedgate.bundle import digest_of, pack_files
+from fedgate.errors import Denied, InvalidConfig
+from fedgate_gateway.config import Runtime, SiteConfig
+from fedgate_gateway.link.spec import Spec
+from fedgate_gateway.site.decision import examine
+from fedgate_gateway.site.dependencies import Offer, choose_runtime, offer_of
+from fedgate_proto.v1 import link_pb2 as pb
+
+OFFER = Offer("3.11", "3.11.9", {"numpy": "2.1.0", "scikit-learn": "1.5.1", "flwr": "1.41.0"})
+
+
+def python(folder: Path, name: str, **packages: str) -> str:
+    """An interpreter that has only ``packages``, as far as it says."""
+    path = folder / name
+    answer = json.dumps(["3.11", "3.11.9", {k.replace("_", "-"): v for k, v in packages.items()}])
+    path.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def config(folder: Path, **changes: Any) -> SiteConfig:
+    return SiteConfig(
+        name="a", data=folder, gateway="localhost:1", api="https://localhost:2",
+        policy=folder / "policy.cedar", projects=(), **changes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dependency", "missing"),
+    [
+        ("numpy", None),
+        ("Scikit_Learn>=1.5,<2", None),
+        ("flwr[simulation]>=1.27.0", None),
+        ("flwr @ {root:parent:parent:uri}", None),
+        ('tomli; python_version < "3.11"', None),
+        ('numpy>=3; extra == "all"', None),
+        ("numpy>=2.2", "numpy>=2.2 (2.1.0 is installed)"),
+        ("torch==2.8.0", "torch==2.8.0 (not installed)"),
+        ('pandas; python_version >= "3.11"', "pandas (not installed)"),
+        ("pandas @ https://example.org/pandas.whl", "pandas (not installed)"),
+        ("no requirement at all!", "'no requirement at all!' (malformed)"),
+    ],
+)
+def test_a_dependency_is_there_or_is_named(dependency: str, missing: str | None) -> None:
+    assert OFFER.missing([dependency]) == ([] if missing is None else [missing])
+
+
+def test_this_very_interpreter_says_what_it_has() -> None:
+    offer = offer_of("", {})
+    assert offer.missing(["fedgate", "numpy>=1"]) == []
+    assert offer.missing(["a-package-that-nobody-has"])
+
+
+def test_a_site_declines_with_the_names_of_what_it_lacks(tmp_path: Path) -> None:
+    runtime = Runtime(interpreter=python(tmp_path, "plain", numpy="2.0"))
+    with pytest.raises(Denied) as denied:
+        choose_runtime(("numpy>=1", "torch==2.8.0", "pandas"), config(tmp_path, runtime=runtime))
+    assert denied.value.why == "torch==2.8.0 (not installed), pandas (not installed)"
+
+
+def test_the_first_prepared_interpreter_that_has_everything_is_taken(tmp_path: Path) -> None:
+    made = config(
+        tmp_path,
+        runtime=Runtime(interpreter=python(tmp_path, "plain", numpy="2.0"), sandbox="process"),
+        interpreters={
+            "old": python(tmp_path, "old", numpy="2.0", torch="1.0"),
+            "torch": python(tmp_path, "torch", numpy="2.0", torch="2.8.0"),
+        },
+    )
+    assert choose_runtime(("numpy",), made) == made.runtime
+    chosen = choose_runtime(("numpy", "torch>=2"), made)
+    assert chosen.interpreter == str(tmp_path / "torch")
+    assert chosen.sandbox == "process"
+    with pytest.raises(Denied, match=r"runtime lacks pandas .*; old lacks .*; torch lacks"):
+        choose_runtime(("pandas",), made)
+
+
+def test_an_interpreter_that_does_not_answer_is_an_error_of_the_configuration(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(InvalidConfig, match="does not work"):
+        choose_runtime(("numpy",), config(tmp_path, runtime=Runtime(interpreter="/no/python")))
+
+
+def test_a_bundle_is_examined_together_with_what_it_needs(tmp_path: Path) -> None:
+    """With a real Flower app and the interpreter of this test."""
+    project = """
+        [project]
+        name = "probe"
+        version = "1.0.0"
+        dependencies = ["flwr>=1.41,<2", "a-package-that-nobody-has>=2"]
+        [tool.flwr.app]
+        publisher = "tests"
+        [tool.flwr.app.components]
+        serverapp = "probe:app"
+        clientapp = "probe:app"
+    """
+    archive = pack_files({"pyproject.toml": project.encode(), "probe.py": b""})
+    spec = Spec.read(
+        pb.JobSpec(
+            job="job-1", project="demo", name="n", bundle=digest_of(archive),
+            bundle_bytes=len(archive), framework="flower", submitter="me", sites=["a"],
+            manifest=json.dumps({"framework": "flower", "name": "n"}), min_sites=1, config="{}",
+        )
+    )  # fmt: skip
+    with pytest.raises(Denied, match="a-package-that-nobody-has>=2"):
+        examine(spec, archive, config(tmp_path))
