@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fedgate.errors import WorkloadFailed
+from fedgate.errors import DeadlineExceeded, WorkloadFailed
 
 pytestmark = pytest.mark.e2e
 FAILS = {"TRAINER_FAILS": "1"}
@@ -58,6 +58,25 @@ def test_one_failing_site_is_left_to_the_workflow(run: Callable):
     done = run("resilient", sites=3, env={"site-2": FAILS})
     assert done.error is None
     assert [set(r.failed) for r in done.rounds] == [{"site-2"}] * 2
+
+
+def test_a_job_that_is_stopped_takes_its_trainers_along(run: Callable, tmp_path):
+    import psutil
+
+    slow = {"TRAINER_SLEEPS": "60"}
+    done = run("external", env={"site-1": slow, "site-2": slow}, timeout=8)
+    assert isinstance(done.error, DeadlineExceeded)
+    assert "launching external trainer" in done.site_logs["site-1"]
+
+    def left() -> list[psutil.Process]:
+        return [
+            p
+            for p in psutil.process_iter(["cwd"])
+            if str(p.info["cwd"]).startswith(str(tmp_path)) and p.status() != psutil.STATUS_ZOMBIE
+        ]
+
+    psutil.wait_procs(left(), timeout=5)
+    assert left() == []
 
 
 def test_a_job_that_cannot_be_built_fails_with_the_reason(run: Callable, broken_job):

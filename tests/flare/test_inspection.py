@@ -207,6 +207,13 @@ def test_names_at_the_top_of_a_configuration_fill_templates(files):
     inspect(changed(files | {path: config}, path, app_script="client.py"))
 
 
+def test_an_attached_trainer_is_refused_with_what_to_use_instead(files):
+    path = "app/config/config_fed_client.json"
+    config = files[path].replace(b'"in_process"', b'"attach"')
+    with pytest.raises(InvalidBundle, match="external_process"):
+        inspect(files | {path: config})
+
+
 CONVERTER = "nvflare.app_common.widgets.convert_to_fed_event.ConvertToFedEvent"
 
 

@@ -107,9 +107,9 @@ def test_chunks_and_acknowledgements_count_as_their_stream():
     inner = {"sm__ch": "return_only", "sm__tp": "aux_communication:fed.event", "sm__id": "S1"}
     chunk = reader.read(data(**stream, **inner))
     assert (chunk.channel, chunk.topic) == ("aux_communication", "fed.event")
-    ack = reader.read(data(channel="sm__STREAM", topic="sm__ACK", **{"sm__id": "S1"}))
+    ack = reader.read(data(channel="sm__STREAM", topic="sm__ACK", sm__id="S1"))
     assert (ack.channel, ack.topic) == ("aux_communication", "fed.event")
-    other = reader.read(data(channel="sm__STREAM", topic="sm__ACK", **{"sm__id": "S2"}))
+    other = reader.read(data(channel="sm__STREAM", topic="sm__ACK", sm__id="S2"))
     assert (other.channel, other.topic) == ("stream", "unknown")
 
 

@@ -32,7 +32,7 @@ def inspect(folder: Path):
     return adapter.inspect(BundleTree({k: bytes(v) for k, v in read_directory(folder).items()}))
 
 
-# -- signatures, made by FLARE's own tool -----------------------------------------------------------
+# -- signatures, made by FLARE's own tool ---------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_signature_in_part_is_none(signed, name):
         inspect(signed)
 
 
-# -- class allow-list and code of the job's own, as rules of a site's policy ------------------------
+# -- class allow-list and code of the job's own, as rules of a site's policy ------------------
 
 _ALLOW = """
 permit (principal, action == Action::"join", resource);

@@ -1,6 +1,7 @@
 """A Client API script: trains by arithmetic that is sensitive to the last bit."""
 
 import os
+import time
 import zlib
 
 import numpy as np
@@ -16,6 +17,7 @@ def main():
             break
         if os.environ.get("TRAINER_FAILS"):
             raise RuntimeError("this site's data is unusable")
+        time.sleep(float(os.environ.get("TRAINER_SLEEPS", "0")))
         weights = model.params["numpy_key"]
         trained = weights + np.cos(weights * seed) / 3
         flare.send(
