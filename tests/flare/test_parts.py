@@ -21,7 +21,7 @@ from fedgate_flare import _nvflare_private, messages
 from fedgate_flare.hub import SharedModels
 from fedgate_flare.last_error import LastError
 from fedgate_flare.ledger import Ledger
-from fedgate_flare.mailbox import Mailbox
+from fedgate_flare.mailbox import Mailbox, Nothing
 from fedgate_flare.release import model_of
 from fedgate_flare.wake import Bell, WakefulTime
 
@@ -69,11 +69,18 @@ def test_the_site_hears_when_its_runner_ends_instead_of_answering():
 
 
 def test_an_aborted_runner_stops_waiting_for_tasks():
-    assert Mailbox().fetch(lambda: True) is None
+    assert Mailbox().fetch(lambda: True) is Nothing.MORE
 
 
 def open_task(ledger, key="k", *, broadcast=True, workflow="w", kind=TaskKind.TRAIN):
     ledger.opened(key, "train", kind, 1, broadcast=broadcast, workflow=workflow)
+
+
+def test_a_runner_that_has_something_to_say_looks_up_at_once():
+    mailbox = Mailbox()
+    mailbox.poke()
+    assert mailbox.fetch(lambda: False) is Nothing.YET
+    assert mailbox.fetch(lambda: False, patience=0.01) is Nothing.YET
 
 
 def test_a_task_that_every_site_failed_at_is_no_success():
