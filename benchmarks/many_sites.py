@@ -7,6 +7,7 @@ session and a worker child of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -20,10 +21,8 @@ async def _serve(paths: list[str]) -> None:
     agents = [SiteAgent(load_config(SiteConfig, Path(path))) for path in paths]
     running = asyncio.gather(*(agent.run() for agent in agents))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    try:
+    with contextlib.suppress(asyncio.CancelledError):
         await running
-    except asyncio.CancelledError:
-        pass
 
 
 if __name__ == "__main__":

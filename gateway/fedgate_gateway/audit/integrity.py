@@ -15,7 +15,7 @@ from fedgate_gateway.audit.tables import AuditCheckpoint, AuditHead, AuditLeaf, 
 _PAGE = 4096
 
 
-class LogDamaged(FedgateError):  # noqa: N818 - named like the core's errors
+class LogDamaged(FedgateError):
     """The stored log is not the one that was signed."""
 
     code, exit_code, status = "log-damaged", 76, 500
