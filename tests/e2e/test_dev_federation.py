@@ -119,9 +119,9 @@ def test_programs_started_by_hand_from_the_files_work_the_same(make_federation, 
     running = [
         subprocess.Popen(
             [sys.executable, "-m", "fedgate_gateway.cli.main", *arguments],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, stderr=(tmp_path / f"{name}.log").open("wb"),
         )
-        for arguments in reversed(federation.commands().values())  # the gateway comes last
+        for name, arguments in reversed(federation.commands().items())  # the gateway comes last
     ]  # fmt: skip
     try:
         deadline = time.monotonic() + 60

@@ -6,6 +6,9 @@ The command prints ``[code: 16] <detail>``. The numbers are Flower's own where i
 
 from __future__ import annotations
 
+import logging
+import secrets
+
 from starlette.responses import JSONResponse
 
 from fedgate.errors import (
@@ -21,6 +24,7 @@ from fedgate.errors import (
     Unauthenticated,
 )
 
+_log = logging.getLogger(__name__)
 FORBIDDEN, NOT_CREATED, INVALID_CONFIG, RUN_NOT_FOUND = 10, 14, 15, 16
 RUN_FINISHED, RUN_UNFINISHED, OTHER = 18, 21, 1000
 _CODES: tuple[tuple[type[FedgateError], int], ...] = (
@@ -43,6 +47,17 @@ def refusal(error: FedgateError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, error.status, headers=challenge)
     code = next((code for kind, code in _CODES if isinstance(error, kind)), OTHER)
     return JSONResponse({"code": code, "detail": str(error)}, error.status)
+
+
+def incident(error: Exception, path: str) -> JSONResponse:
+    """What went wrong stays in the gateway's log."""
+    number = secrets.token_hex(4)
+    _log.error("incident %s: %s", number, path, exc_info=error)
+    return plain(
+        500,
+        "something unexpected went wrong in the gateway; "
+        f"tell its administrator the number of this incident: {number}",
+    )
 
 
 def plain(status: int, detail: str) -> JSONResponse:

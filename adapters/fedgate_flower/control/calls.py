@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fedgate.errors import InvalidMessage
+from fedgate.errors import InvalidMessage, NotFound
 from fedgate.front_door import Caller, Desk, Lines
 from fedgate_flower.control import orders, runs
 from fedgate_flower.control import wire_pb2 as pb
@@ -52,7 +52,10 @@ class Calls:
     async def start_run(self, request: Request, caller: Caller) -> Response:
         limit = self.desk.archive_bytes + AROUND
         archive, order = orders.read(await read(request, pb.StartRunRequest, limit))
-        sight = await self.desk.submit(caller, archive, order)
+        try:
+            sight = await self.desk.submit(caller, archive, order)
+        except NotFound as error:  # a project or a site: to Flower that is not a missing run
+            raise InvalidMessage(error.what, why=error.why, remedy=error.remedy) from error
         told = pb.StartRunResponse(
             run_id=sight.number,
             note=runs.note(sight),

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fedgate.errors import FedgateError, Unauthenticated
 from fedgate.front_door import AsgiApp, Connection, Desk, FrontDoor
 from fedgate_flower import identity
-from fedgate_flower.control.answers import plain, refusal
+from fedgate_flower.control.answers import incident, plain, refusal
 from fedgate_flower.control.calls import Calls
 from fedgate_flower.control.elsewhere import not_offered
 
@@ -53,6 +53,10 @@ class _ControlApi:
             response = await self._answer(request)
         except FedgateError as error:
             response = refusal(error)
+        except ClientDisconnect:  # nobody is left to answer
+            return
+        except Exception as error:  # a mistake of ours: a stranger gets a number to ask about
+            response = incident(error, request.url.path)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:

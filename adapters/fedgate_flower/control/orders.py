@@ -28,8 +28,7 @@ _LARGEST_INT = 2**63 - 1
 def read(request: pb.StartRunRequest) -> tuple[bytes, Order]:
     """The bundle and what its submitter chose.
 
-    Raises :class:`InvalidMessage` or :class:`InvalidBundle` for what cannot be, and
-    :class:`~fedgate.errors.NotFound` for a federation that is none of ours.
+    Raises :class:`InvalidMessage` or :class:`InvalidBundle` for what cannot be.
     """
     if request.app_spec:
         raise InvalidMessage(

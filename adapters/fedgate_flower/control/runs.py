@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from fedgate.errors import NotFound
+from fedgate.errors import InvalidMessage
 from fedgate.front_door import Sight
 from fedgate.job import JobState
 from fedgate_flower.control import wire_pb2 as pb
@@ -35,12 +35,12 @@ def federation(project: str) -> str:
 
 
 def project_of(name: str) -> str:
-    """The project that a federation stands for; "" for none. Raises :class:`NotFound`."""
+    """The project that a federation stands for; "" for none. Raises :class:`InvalidMessage`."""
     if not name:
         return ""
     match = _FEDERATION.fullmatch(name)
     if match is None:
-        raise NotFound(
+        raise InvalidMessage(
             f"there is no federation {name[:100]!r} at this gateway",
             why=f"its federations are called @{ACCOUNT}/<project>",
             remedy="leave --federation out, or name one of them",

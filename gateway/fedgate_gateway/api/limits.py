@@ -6,6 +6,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedgate.bundle import KIB
@@ -16,8 +17,8 @@ from fedgate_gateway.api.problems import problem
 BODY_BYTES = 256 * KIB
 
 
-class _OversizeError(Exception):
-    """A body went over the limit while it was read."""
+class _OversizeError(ClientDisconnect):
+    """A body went over the limit while it was read; to the application its sender is gone."""
 
 
 class BodyLimit:

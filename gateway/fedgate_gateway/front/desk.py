@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from fedgate.errors import Conflict, Denied, InvalidMessage, NotFound
+from fedgate.errors import Conflict, Denied, InvalidMessage, InvalidTransition, NotFound
 from fedgate.front_door import Asker, Caller, Lines, Login, Order, Sight
 from fedgate_gateway.control.jobs import MAX_PAGE
 from fedgate_gateway.control.principal import Principal, Scope
@@ -83,9 +83,10 @@ class GatewayDesk:
     async def cancel(self, caller: Caller, number: int) -> Sight:
         principal = _allowed(caller, Scope.JOBS_WRITE)
         job = await self._job(principal, number)
-        return await self._sight(
-            await asyncio.to_thread(self._state.jobs.cancel, job.id, principal)
-        )
+        if job.state.final:
+            raise InvalidTransition(f"run {number} has ended already", why=f"{job.id} {job.state}")
+        cancel = self._state.jobs.cancel
+        return await self._sight(await asyncio.to_thread(cancel, job.id, principal))
 
     async def follow(
         self, caller: Caller, number: int, *, after: datetime | None = None

@@ -30,19 +30,21 @@ async def narrate(
 ) -> AsyncIterator[Lines]:
     """Everything after a time as it happens; ends after the final state and a closing word."""
     teller, last = _Teller(job, after), 0
-    while True:
+    over = False
+    while not over:
         # The state first: a job that ended before we looked has all its events written.
         ended = jobs.get(job.id).state.final
         events = await jobs.wait_events(job.id, last, seconds=0.0 if ended else heartbeat)
-        for piece in teller.pieces(events):
-            yield piece
+        over = _final(events[-1]) if events else ended
         last = events[-1].id if events else last
-        if (not events and ended) or (events and _final(events[-1])):
-            break
-        if not events:
+        pieces = teller.pieces(events)
+        if over and (word := _closing(jobs, job)):
+            said = pieces.pop() if pieces else Lines("", utc_now())
+            pieces.append(said.and_then(word))
+        for piece in pieces:
+            yield piece
+        if not events and not over:
             yield Lines("", utc_now())
-    if word := _closing(jobs, job):
-        yield Lines(word, utc_now())
 
 
 class _Teller:

@@ -53,7 +53,7 @@ class JobNumbers:
             JobNumberRow.framework == self._framework, JobNumberRow.job.in_(jobs)
         )
         with self._database.read() as session:
-            return dict(session.execute(query).tuples())
+            return dict(session.execute(query).tuples().all())
 
     def _checked(self, job: str) -> int:
         number = self._make(job)

@@ -74,6 +74,8 @@ class Sightings:
             parts.append(f"{', '.join(accepted)} accepted")
         if denied := _denials(sites):
             parts.append(f"denied by {denied}")
+        if job.recipient is None:
+            parts.append("no key to seal outputs to (`fedgate flower connect` registers one)")
         if job.pending_until is not None:
             parts.append(f"expires at {job.pending_until:%Y-%m-%d %H:%M:%SZ}")
         return "; ".join(parts)
