@@ -38,13 +38,18 @@ def header(packet: Packet, task: str = "t") -> LetterHeader:
 class Ends:
     """A receiver whose downloads are what the test says."""
 
-    def __init__(self, on_packet: Callable[[Received], Any] | None = None, limit: int = 1 << 20):
+    def __init__(
+        self,
+        on_packet: Callable[[Received], Any] | None = None,
+        limit: int = 1 << 20,
+        gate: asyncio.Semaphore | None = None,
+    ):
         self.pool = Pool("test")
         self.received: list[Received] = []
         self.broken: list[FedgateError] = []
         self.receiver = Receiver(
             "job-1", None, KEYS, pool=lambda: self.pool, limit=limit,  # type: ignore[arg-type]
-            on_packet=on_packet or self.received.append, on_broken=self.broken.append,
+            on_packet=on_packet or self.received.append, on_broken=self.broken.append, gate=gate,
         )  # fmt: skip
 
     def put(self, packet: Packet) -> None:
@@ -246,5 +251,34 @@ def test_a_bug_of_ours_ends_the_session_instead_of_deafening_it() -> None:
         ends.put(Packet(b"n"))
         await ends.settle()
         assert "ZeroDivisionError" in str(ends.broken[0])
+
+    run(test)
+
+
+def test_sites_that_stall_in_their_turn_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        monkeypatch.setattr(receiver, "_TURN_SECONDS", 0.02)
+        gate = asyncio.Semaphore(2)
+        stalled = CargoKey.generate(100)
+
+        async def fetch(link, job, key, out, *, witness=None) -> None:
+            if key == stalled:
+                await asyncio.sleep(60)
+
+        downloads(monkeypatch, fetch)
+        bad, good = [Ends(gate=gate) for _ in range(2)], [Ends(gate=gate) for _ in range(3)]
+        for ends in bad:
+            ends.put(Packet(b"n", stalled))
+        await bad[0].settle()
+        assert gate.locked()
+        for ends in good:
+            ends.put(Packet(b"n", CargoKey.generate(100)))
+        await asyncio.sleep(0.2)
+        assert [len(ends.received) for ends in good] == [1, 1, 1]
+        for ends in bad:
+            ends.receiver.close()
+        await bad[0].settle()
+        assert not gate.locked()  # a receiver that ends gives its turn back, and only once
+        assert gate._value == 2
 
     run(test)

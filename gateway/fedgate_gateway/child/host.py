@@ -378,11 +378,13 @@ class Child:
         task.add_done_callback(self._fetching.discard)
 
     async def _fetched(self, deferred: Deferred, begin: int, end: int, request: int) -> None:
-        buffer = self.pool.take(end - begin)
+        buffer = None
         try:
+            buffer = self.pool.take(end - begin)
             await asyncio.to_thread(deferred.read_into, begin, end, buffer.view)
-        except FedgateError as error:
-            self.pool.give_back(buffer.number)
+        except (FedgateError, OSError, ValueError) as error:  # it may be closed meanwhile
+            if buffer is not None:
+                self.pool.give_back(buffer.number)
             self._write(wire.Message({"t": "fetched", "r": request, "error": str(error)[:1000]}))
         else:
             part = self._part(buffer)

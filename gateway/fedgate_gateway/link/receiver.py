@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from fedgate.errors import FedgateError, InvalidMessage, NotFound, SealBroken, Unavailable
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 _QUEUE, _QUEUE_BYTES = 1000, 64 * 1024 * 1024
 _WITNESS_SECONDS = 60
 _UNGATED = 1000
+#: A site that stalls in its turn must not hold up the others: they go on without one.
+_TURN_SECONDS = 10.0
 #: Witnesses that may arrive before their cargo has.
 _WITNESSES = 64
 
@@ -52,7 +55,7 @@ class Receiver:
         gate: asyncio.Semaphore | None = None,
     ) -> None:
         """``keep`` says which models stay sealed until they are read; ``gate`` how many large ones
-        of all receivers may be on their way at a time.
+        of all receivers should be on their way at a time.
         """
         self._keep = keep
         self._gate = gate or asyncio.Semaphore(_UNGATED)
@@ -140,7 +143,7 @@ class Receiver:
         if not isinstance(model, CargoKey):
             return Received(header, note, model, size)
         self._check(model)
-        async with self._gate:
+        async with self._turn():
             received = Received(header, note, self._place(model), size)
             try:
                 await self._fetch_model(received, model, shared=packet.shared)
@@ -148,6 +151,18 @@ class Receiver:
                 self.discard(received)
                 raise
         return received
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            await asyncio.wait_for(self._gate.acquire(), _TURN_SECONDS)
+        except TimeoutError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._gate.release()
 
     def _place(self, key: CargoKey) -> Buffer | KeptCargo:
         return self._keep(key) or self._pool().take(key.size)
