@@ -197,7 +197,7 @@ def test_an_app_without_anything_to_run_is_refused(files, key):
 
 def test_a_recipe_exported_with_an_absolute_path_runs_the_script_in_the_bundle(files):
     path = "app/config/config_fed_client.json"
-    config = files[path].replace(b'"client.py"', b'"/home/somebody/client.py"')
+    config = files[path].replace(b'"client.py"', b'"/srv/elsewhere/client.py"')
     assert "client.py" in inspect(files | {path: config}).entry_points["worker"]
 
 
