@@ -6,6 +6,7 @@ Each attack is carried out by a real gateway on what real programs send through 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 VICTIM = "site-3"
 
 
+def keeping(folder: Path) -> None:
+    """Large results stay sealed on the enclave's disk, as those of many sites would."""
+    enclave = folder / "enclave.toml"
+    enclave.write_text(f"keep_sealed_bytes = 1_000_000\n{enclave.read_text()}")
+
+
 @pytest.fixture(scope="module")
 def bench(make_bench: Callable[..., Any], make_workload: Any) -> Iterator[Any]:
-    made = make_bench(sites=3, gateway="hostile_gateway")
+    made = make_bench(sites=3, gateway="hostile_gateway", edit=keeping)
     made.small, made.big = make_workload(), make_workload(rounds=1, size=800_000)
     for archive in (made.small, made.big):  # something to take foreign letters and chunks from
         assert made.wait(made.submit(archive))["state"] == "succeeded"
