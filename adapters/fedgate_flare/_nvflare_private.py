@@ -46,8 +46,8 @@ from nvflare.apis.impl.wf_comm_server import (  # noqa: E402
     _DeadClientStatus,
 )
 from nvflare.fuel.data_event.data_bus import DataBus  # noqa: E402
+from nvflare.fuel.f3 import communicator as communicator_module  # noqa: E402
 from nvflare.fuel.f3.comm_error import CommError  # noqa: E402
-from nvflare.fuel.f3.communicator import driver_mgr as driver_manager  # noqa: E402
 from nvflare.fuel.f3.connection import Connection  # noqa: E402
 from nvflare.fuel.f3.drivers.base_driver import BaseDriver  # noqa: E402
 from nvflare.fuel.hci.server.authz import AuthorizationService  # noqa: E402
@@ -112,7 +112,7 @@ __all__ = [
     "TaskConstant",
     "WFCommServer",
     "client_runner_module",
-    "driver_manager",
+    "communicator_module",
     "fed_server_module",
     "fobs_core",
     "fobs_initialize",

@@ -39,11 +39,23 @@ def site_line(site: str, post: Callable[[Frame], None]) -> Line:
 
 
 def _bind(line: Line) -> Line:
-    """Make F3 find our driver, and the driver find the line. Once in a process."""
+    """Make F3 find our driver, and the driver find the line. Once in a process.
+
+    F3 would import every driver it has, up to two seconds of HTTP and gRPC that nobody may use.
+    """
     Driver.line = line
-    if private.driver_manager.find_driver_class(SCHEME) is None:
-        private.driver_manager.register(Driver)
+    communicator = private.communicator_module
+    communicator.driver_loaded = True
+    if communicator.driver_mgr.find_driver_class(SCHEME) is None:
+        communicator.driver_mgr.register(Driver)
     return line
+
+
+def _allow_loopback() -> None:
+    """The one other driver: trainers of the job reach its worker by it."""
+    from nvflare.fuel.f3.drivers.tcp_driver import TcpDriver
+
+    private.communicator_module.driver_mgr.register(TcpDriver)
 
 
 def open_server_cell(server: Any, job_id: str, line: Line, bell: Bell) -> Cell:
@@ -65,6 +77,8 @@ def open_site_cell(
     site: str, job_id: str, federated: Any, application: Any, bell: Bell, *, trainers: bool
 ) -> Cell:
     """A site's cell; with ``trainers``, other processes of the job can reach it over loopback."""
+    if trainers:
+        _allow_loopback()
     cell = Cell(
         fqcn=f"{site}.{job_id}", root_url=URL, secure=False, credentials={},
         create_internal_listener=trainers,

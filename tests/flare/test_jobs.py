@@ -159,7 +159,7 @@ def test_torch_tensors_cross_as_they_are(run: Callable):
 
 def test_what_a_site_does_not_allow_stays_there(run: Callable):
     """The manifest names the frames; a site that was asked anyway lets none of them out."""
-    done = run("ring", timeout=40)
+    done = run("ring", timeout=15)
     assert done.error is not None
     assert done.frames.totals == {}
     assert done.refused_frames
