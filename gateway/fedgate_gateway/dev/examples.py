@@ -25,7 +25,7 @@ DATASETS = (
 def folder() -> Path:
     """Where the examples are: inside the installed package, or beside it in a checkout."""
     here = Path(__file__).resolve()
-    for place in (here.parent / "examples", here.parents[3] / "examples"):
+    for place in (here.parents[1] / "examples", here.parents[3] / "examples"):
         if (place / "policies").is_dir():
             return place
     raise NotFound(

@@ -12,7 +12,7 @@ from typing import Any, Self
 from fedgate.errors import InvalidConfig, NotFound, Unavailable
 from fedgate_gateway.cli.client import Client
 from fedgate_gateway.cli.profile import Profile, load_profile
-from fedgate_gateway.config import GatewayConfig, load_config
+from fedgate_gateway.config import GatewayConfig, SiteConfig, load_config
 from fedgate_gateway.dev import examples as example_data
 from fedgate_gateway.dev import ports
 from fedgate_gateway.dev.bootstrap import bootstrap
@@ -160,9 +160,11 @@ class Federation:
 
     def dataset(self, name: str, site: str) -> Path:
         """Where a site's dataset lies."""
-        from fedgate_gateway.config import SiteConfig
-
         return load_config(SiteConfig, self.layout.site(site)).datasets[name].path
+
+    def datasets(self) -> list[str]:
+        """Names of the datasets that the first site's file declares."""
+        return list(load_config(SiteConfig, self.layout.site(self.sites[0])).datasets)
 
     # -- first use -------------------------------------------------------------------------------
 

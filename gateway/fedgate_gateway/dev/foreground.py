@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 
+from fedgate_gateway.dev.examples import folder
 from fedgate_gateway.dev.federation import Federation
 
 _LOOK_EVERY = 0.5
@@ -49,7 +51,27 @@ def _told(federation: Federation) -> str:
         "\nIn another terminal:\n"
         f"  export FEDGATE_PROFILE={layout.profile}\n"
         "  fedgate site list\n"
-        "  fedgate job submit examples/flower-breast-cancer --datasets breast-cancer --wait\n"
-        "  fedgate job submit examples/flare-digits/job --datasets digits --wait\n"
+        f"{_submissions(federation)}"
         "\nCtrl-C stops everything."
     )
+
+
+def _submissions(federation: Federation) -> str:
+    """What can be submitted here: the examples whose data the sites have, or anything else."""
+    held = federation.datasets()
+    found = {
+        "breast-cancer": "flower-breast-cancer",
+        "digits": "flare-digits/job",
+    }
+    lines = [
+        f"  fedgate job submit {_short(folder() / path)} --datasets {name} --wait\n"
+        for name, path in found.items()
+        if name in held
+    ]
+    names = f" --datasets {','.join(held)}" if held else ""
+    return "".join(lines) or f"  fedgate job submit WORKLOAD{names} --wait\n"
+
+
+def _short(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
