@@ -74,7 +74,11 @@ def both(app: str, tmp_path: Path) -> tuple[LocalRun, Path]:
     return run, stock
 
 
-def same_files(ours: Path, theirs: Path) -> None:
+#: Secure aggregation sums over sets of nodes: the last bit of a float was seen to differ by run.
+LAST_BIT = {"secure-sum"}
+
+
+def same_files(ours: Path, theirs: Path, *, last_bit: bool = False) -> None:
     names = sorted(path.name for path in theirs.iterdir() if path.is_file())
     assert names, "the app wrote nothing down"
     for name in names:
@@ -83,7 +87,10 @@ def same_files(ours: Path, theirs: Path) -> None:
             assert sorted(mine) == sorted(other)
             for key, array in mine.items():
                 assert (array.dtype, array.shape) == (other[key].dtype, other[key].shape), name
-                assert array.tobytes() == other[key].tobytes(), (name, key)
+                if last_bit and array.dtype.kind == "f":
+                    np.testing.assert_array_max_ulp(array, other[key], maxulp=2)
+                else:
+                    assert array.tobytes() == other[key].tobytes(), (name, key)
         else:
             assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
 
@@ -91,4 +98,4 @@ def same_files(ours: Path, theirs: Path) -> None:
 @pytest.mark.parametrize("app", RUNS)
 def test_an_app_arrives_at_the_very_bytes_of_stock_flower(app: str, tmp_path: Path) -> None:
     run, stock = both(app, tmp_path)
-    same_files(run.artifacts, stock)
+    same_files(run.artifacts, stock, last_bit=app in LAST_BIT)
