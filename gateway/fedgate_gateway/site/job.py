@@ -11,34 +11,30 @@ from pathlib import Path
 
 from fedgate.errors import Denied, FedgateError, InvalidMessage, SealBroken, Unavailable
 from fedgate.model import Model
-from fedgate.task import Failure, Frame, Result, TaskError
+from fedgate.task import Failure
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Child, ChildSpec, Incoming, check_message
 from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.config import SiteConfig
-from fedgate_gateway.link import cargo
-from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.control import read_control, write_control
 from fedgate_gateway.link.kept import KeptCargo
-from fedgate_gateway.link.packet import INLINE_MODEL, INLINE_NOTE, Packet
 from fedgate_gateway.link.receiver import Received, Receiver
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import Terms, project_terms
 from fedgate_gateway.sandbox.contract import Sandbox
-from fedgate_gateway.sealed import MAX_BODY, CargoKey, IdentityKey, LetterHeader, LetterKind
+from fedgate_gateway.sealed import IdentityKey, LetterHeader, LetterKind
 from fedgate_gateway.site.datasets import hand_over
 from fedgate_gateway.site.decision import Decider, Examined
-from fedgate_gateway.site.guard import EgressGuard, denied
+from fedgate_gateway.site.egress import Egress
+from fedgate_gateway.site.guard import EgressGuard
 from fedgate_gateway.site.session import SiteSession
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
 #: Handshakes before a site gives up: the last message of one can be lost with a connection.
 _OPENINGS = 3
-#: Names of refused frames that are reported, each once.
-_REFUSED_NAMES = 50
 
 
 class SiteJob:
@@ -64,15 +60,12 @@ class SiteJob:
         self._sandbox = sandbox
         self._report = report
         self._guard = EgressGuard(config.guard)
-        self._refused_frames: set[str] = set()
         self._work = config.data / "jobs" / spec.job
         self._state = config.data / "state" / spec.job
         self._child: Child | None = None
         self._receiver: Receiver | None = None
         self._in_hand: Counter[str] = Counter()  # ids of the tasks that the worker has now
         self._worker_ready = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._snapshots = Pool("fedgate-egress")
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         terms = project_terms(
             decider.project(spec), job=spec.job, bundle=spec.bundle, sites=spec.sites,
@@ -81,6 +74,11 @@ class SiteJob:
         self.session = SiteSession(
             spec, site=config.name, link=link, identity=identity, terms=terms,
             kinds=config.evidence, approve=self._approve,
+        )  # fmt: skip
+        self._egress = Egress(
+            spec.job, config.name, guard=self._guard, link=link,
+            channel=lambda: self.session.channel,
+            report=lambda kind, data: report(spec.job, kind, data),
         )  # fmt: skip
 
     def _approve(self, claims: Claims, theirs: Terms) -> None:
@@ -219,11 +217,9 @@ class SiteJob:
             await self._child.stop()
         if self._receiver is not None:
             self._receiver.close()
-        for task in self._tasks:
-            task.cancel()
         if self.session.channel is not None:
             self.session.channel.close()
-        self._snapshots.close()
+        self._egress.close()
         await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
 
     def forget(self) -> None:
@@ -253,21 +249,14 @@ class SiteJob:
         try:
             self._guard.check_frame(frame)
         except Denied as error:
-            self._refuse_frame(frame, error)
+            self._egress.refuse_frame(frame, error)
         else:
             if self._child is not None:
                 self._child.send("frame", note=body)
 
-    def _refuse_frame(self, frame: Frame, error: Denied) -> None:
-        """Said once for each name: a flood of refused frames must not become one of reports."""
-        name = frame.name[:200]
-        if name not in self._refused_frames and len(self._refused_frames) < _REFUSED_NAMES:
-            self._refused_frames.add(name)
-            self._report(self.spec.job, "frame.refused", {"frame": name, "why": str(error)})
-
     def _task(self, received: Received) -> None:
         if received.error is not None:
-            self._fail_task(received.header.task, Failure.UNAVAILABLE, str(received.error))
+            self._egress.fail(received.header.task, Failure.UNAVAILABLE, str(received.error))
             return
         task = notes.read_task(received.note, None)
         if task.site != self._config.name:
@@ -290,24 +279,11 @@ class SiteJob:
             self._take_result(incoming)
             return
         incoming.release()
-        channel = self.session.channel
-        if channel is None:
-            return
         if incoming.type == "frame":
-            self._frame(channel, notes.read_frame(incoming.note), incoming.note)
-        elif not self._worker_ready:
+            self._egress.frame(notes.read_frame(incoming.note), incoming.note)
+        elif not self._worker_ready and self.session.channel is not None:
             self._worker_ready = True
-            channel.post(LetterKind.CONTROL, write_control("ready"))
-
-    def _frame(self, channel: Channel, frame: Frame, note: bytes) -> None:
-        try:
-            if len(note) > MAX_BODY:
-                raise Denied("an opaque frame is too large", why=f"{len(note)} > {MAX_BODY} bytes")
-            self._guard.check_frame(frame)
-        except Denied as error:
-            self._refuse_frame(frame, error)
-        else:
-            channel.post(LetterKind.FRAME, note)
+            self.session.channel.post(LetterKind.CONTROL, write_control("ready"))
 
     def _take_result(self, incoming: Incoming) -> None:
         """One result for each task in hand: a second one would pass the guard unremembered."""
@@ -322,76 +298,13 @@ class SiteJob:
             raise
         self._in_hand[result.task] -= 1
         self._in_hand += Counter()  # drops the zeros
-        task = asyncio.get_running_loop().create_task(self._send_result(incoming, result))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _send_result(self, incoming: Incoming, result: Result) -> None:
-        """Copy, check, seal: what is sealed is what was checked, whatever the worker does to its
-        own memory meanwhile.
-        """
-        note, copy = incoming.note, None
-        try:
-            if incoming.model is not None:
-                view = incoming.model.view
-                copy = self._snapshots.take(len(view))
-                if len(view) > INLINE_MODEL:
-                    await asyncio.to_thread(_copy, copy, view)
-                    await asyncio.to_thread(self._guard.check_result, result, copy.view)
-                else:
-                    _copy(copy, view)
-                    self._guard.check_result(result, copy.view)
-            else:
-                self._guard.check_result(result, None)
-        except FedgateError as error:
-            self._report(self.spec.job, "egress.refused", {"why": str(error)[:1000]})
-            self._fail_task(result.task, Failure.REFUSED, denied(error))
-            if copy is not None:
-                self._snapshots.give_back(copy.number)
-            return
-        finally:
-            incoming.release()
-        try:
-            await self._seal(result, note, copy)
-        except FedgateError as error:
-            log.warning("job %s: a result did not get out: %s", self.spec.job, error)
-            self._fail_task(result.task, Failure.UNAVAILABLE, str(error))
-        finally:
-            if copy is not None:
-                self._snapshots.give_back(copy.number)
-
-    async def _seal(self, result: Result, note: bytes, model: Buffer | None) -> None:
-        packed: bytes | CargoKey = note
-        if len(note) > INLINE_NOTE:
-            packed = CargoKey.generate(len(note))
-        inline = None if model is None or model.size > INLINE_MODEL else bytes(model.view)
-        key = None if model is None or inline is not None else CargoKey.generate(model.size)
-        packet = Packet(packed, inline if key is None else key)
-        if self.session.channel is None:
-            return
-        self.session.channel.post(
-            LetterKind.RESULT, packet.to_bytes(), task=result.task, cargo=packet.cargo
-        )
-        if isinstance(packed, CargoKey):
-            await cargo.upload(self._link, self.spec.job, packed, memoryview(note))
-        if key is not None and model is not None:
-            await cargo.upload(self._link, self.spec.job, key, model.view)
-
-    def _fail_task(self, task: str, failure: Failure, reason: str) -> None:
-        result = Result(task, self._config.name, error=TaskError(failure, reason[:4000]))
-        packet = Packet(notes.result_note(result))
-        if self.session.channel is not None:
-            self.session.channel.post(LetterKind.RESULT, packet.to_bytes(), task=task)
+        self._egress.result(incoming, result)
 
     def _worker_ended(self, error: FedgateError | None) -> None:
         if self._over.done():
             return
         reason = str(error or "the worker ended before the job did")
         for task in list(self._in_hand):
-            self._fail_task(task, Failure.WORKLOAD, reason)
+            self._egress.fail(task, Failure.WORKLOAD, reason)
         self._leave(reason)
         self._end(reason)
-
-
-def _copy(buffer: Buffer, view: memoryview) -> None:
-    buffer.view[:] = view

@@ -35,6 +35,7 @@ def initial(config):
     return {"w": planted("planted model", config["size"])}
 
 def train(model, data, config):
+    print("training", flush=True)
     time.sleep(config["pause"])
     return {"w": planted("planted update", config["size"])}, 1, {"loss": 1.0}
 
@@ -80,10 +81,16 @@ class Bench:
         """The job once it has ended."""
         return self.until(lambda: (j := self.job(job))["state"] in FINAL and j, seconds)
 
-    def running(self, job: str, seconds: float = 30) -> None:
-        """Returns once its first round is under way: every site has its worker and its task."""
-        self.until(lambda: self.job(job)["state"] in ("running", *FINAL), seconds)
-        assert self.job(job)["state"] == "running", self.job(job)
+    def training(self, job: str, seconds: float = 30) -> None:
+        """Returns once every site's worker is in its first task."""
+        layout = self.federation.layout
+        logs = [layout.state(site) / "logs" / f"{job}.log" for site in self.federation.sites]
+
+        def begun() -> bool:
+            assert self.job(job)["state"] not in FINAL, self.job(job)
+            return all(log.exists() and "training" in log.read_text() for log in logs)
+
+        self.until(begun, seconds)
 
     @staticmethod
     def until(done: Callable[[], Any], seconds: float = 30) -> Any:

@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from fedgate.bundle import pack_files
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 #: Seconds until a silent peer is offline, and until a site that is away counts as lost.
 _OFFLINE, _GRACE = 4, 1
@@ -58,9 +60,7 @@ def online(bench: Any) -> set[str]:
 def start(bench: Any, make_workload: Any, *, pause: float, rounds: int = 3, **options: Any) -> str:
     """A job whose first round is under way at every site."""
     job = str(bench.submit(make_workload(rounds=rounds, pause=pause), **options))
-    bench.running(job)
-    bench.until(lambda: all(bench.children(f"site-{n}") for n in (1, 2, 3)))
-    time.sleep(0.2)  # the workers are in their pause
+    bench.training(job)
     return job
 
 
@@ -112,6 +112,50 @@ def test_without_its_coordinator_a_job_fails_with_the_reason(
     assert "SIGKILL" in told["reason"]
     kinds = {output["kind"] for output in bench.federation.client.outputs(job)}
     assert kinds == {"log"}, "a failed job's log is there, and no model"
+
+
+_FORGER = """
+import os, socket, sys
+import numpy as np
+from fedgate.task import Result
+from fedgate_gateway.child import notes, wire
+
+def initial(config):
+    return {"w": np.zeros(3, np.float32)}
+
+def train(model, data, config):
+    if "site-3" in os.getcwd():
+        sock = socket.socket(fileno=os.dup(int(sys.argv[-1])))
+        for task, site in FORGED:
+            note = notes.result_note(Result(task, site, examples=10**6))
+            wire.send(sock, wire.Message({"t": "result"}, note))
+    return model, 1, {}
+
+def evaluate(model, data, config):
+    return 1, {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("forged", "reason"),
+    [
+        ([("train-1-site-1", "site-1")], "another site's name"),
+        ([("train-1-site-1", "site-3")], "a task that it does not have"),
+        ([("train-1-site-3", "site-3")] * 2, "a task that it does not have"),
+    ],
+    ids=["in another's name", "another's task", "the same task twice"],
+)
+def test_job_code_that_takes_over_its_worker_can_forge_nothing(
+    bench: Any, forged: list[tuple[str, str]], reason: str
+) -> None:
+    """The second of two results would pass a guard that has just checked the first."""
+    toml = b'name = "forger"\nmodule = "work.py"\nrounds = 1\n'
+    code = _FORGER.replace("FORGED", repr(forged))
+    job = bench.submit(pack_files({"plain.toml": toml, "work.py": code.encode()}), min_sites=2)
+    told = bench.wait(job)
+    assert told["state"] == "succeeded", told
+    (lost,) = [e for e in bench.events(job, "site-state") if e["state"] == "lost"]
+    assert (lost["site"], reason in lost["reason"]) == ("site-3", True), lost
 
 
 # -- a program ----------------------------------------------------------------------------------

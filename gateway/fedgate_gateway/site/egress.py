@@ -1,0 +1,145 @@
+"""A job's way out of a site: what its worker says is copied, checked by the guard, and sealed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from fedgate.errors import Denied, FedgateError
+from fedgate.task import Failure, Frame, Result, TaskError
+from fedgate_gateway.child import notes
+from fedgate_gateway.child.host import Incoming
+from fedgate_gateway.child.memory import Buffer, Pool
+from fedgate_gateway.link import cargo
+from fedgate_gateway.link.channel import Channel
+from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.link.packet import INLINE_MODEL, INLINE_NOTE, Packet
+from fedgate_gateway.sealed import MAX_BODY, CargoKey, LetterKind
+from fedgate_gateway.site.guard import EgressGuard, denied
+
+log = logging.getLogger(__name__)
+#: Names of refused frames that are reported, each once.
+_REFUSED_NAMES = 50
+
+
+class Egress:
+    """Of one job. ``channel`` is its session now; ``report`` writes into the audit log."""
+
+    def __init__(
+        self,
+        job: str,
+        site: str,
+        *,
+        guard: EgressGuard,
+        link: LinkClient,
+        channel: Callable[[], Channel | None],
+        report: Callable[[str, dict[str, str]], None],
+    ) -> None:
+        self._job = job
+        self._site = site
+        self._guard = guard
+        self._link = link
+        self._channel = channel
+        self._report = report
+        self._snapshots = Pool("fedgate-egress")
+        self._refused_frames: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- results ---------------------------------------------------------------------------------
+
+    def result(self, incoming: Incoming, result: Result) -> None:
+        """Send it in the background; ``incoming`` is released once it was copied."""
+        task = asyncio.get_running_loop().create_task(self._send(incoming, result))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, incoming: Incoming, result: Result) -> None:
+        """Copy, check, seal: what is sealed is what was checked, whatever the worker does to its
+        own memory meanwhile.
+        """
+        note, copy = incoming.note, None
+        try:
+            if incoming.model is not None:
+                view = incoming.model.view
+                copy = self._snapshots.take(len(view))
+                if len(view) > INLINE_MODEL:
+                    await asyncio.to_thread(_copy, copy, view)
+                    await asyncio.to_thread(self._guard.check_result, result, copy.view)
+                else:
+                    _copy(copy, view)
+                    self._guard.check_result(result, copy.view)
+            else:
+                self._guard.check_result(result, None)
+        except FedgateError as error:
+            self._report("egress.refused", {"why": str(error)[:1000]})
+            self.fail(result.task, Failure.REFUSED, denied(error))
+            self._give_back(copy)
+            return
+        finally:
+            incoming.release()
+        try:
+            await self._seal(result, note, copy)
+        except FedgateError as error:
+            log.warning("job %s: a result did not get out: %s", self._job, error)
+            self.fail(result.task, Failure.UNAVAILABLE, str(error))
+        finally:
+            self._give_back(copy)
+
+    async def _seal(self, result: Result, note: bytes, model: Buffer | None) -> None:
+        packed: bytes | CargoKey = note
+        if len(note) > INLINE_NOTE:
+            packed = CargoKey.generate(len(note))
+        inline = None if model is None or model.size > INLINE_MODEL else bytes(model.view)
+        key = None if model is None or inline is not None else CargoKey.generate(model.size)
+        packet = Packet(packed, inline if key is None else key)
+        channel = self._channel()
+        if channel is None:
+            return
+        channel.post(LetterKind.RESULT, packet.to_bytes(), task=result.task, cargo=packet.cargo)
+        if isinstance(packed, CargoKey):
+            await cargo.upload(self._link, self._job, packed, memoryview(note))
+        if key is not None and model is not None:
+            await cargo.upload(self._link, self._job, key, model.view)
+
+    def fail(self, task: str, failure: Failure, reason: str) -> None:
+        """Tell the enclave why there is no result."""
+        result = Result(task, self._site, error=TaskError(failure, reason[:4000]))
+        packet = Packet(notes.result_note(result))
+        channel = self._channel()
+        if channel is not None:
+            channel.post(LetterKind.RESULT, packet.to_bytes(), task=task)
+
+    def _give_back(self, copy: Buffer | None) -> None:
+        if copy is not None:
+            self._snapshots.give_back(copy.number)
+
+    # -- frames ----------------------------------------------------------------------------------
+
+    def frame(self, frame: Frame, note: bytes) -> None:
+        try:
+            if len(note) > MAX_BODY:
+                raise Denied("an opaque frame is too large", why=f"{len(note)} > {MAX_BODY} bytes")
+            self._guard.check_frame(frame)
+        except Denied as error:
+            self.refuse_frame(frame, error)
+            return
+        channel = self._channel()
+        if channel is not None:
+            channel.post(LetterKind.FRAME, note)
+
+    def refuse_frame(self, frame: Frame, error: Denied) -> None:
+        """Said once for each name: a flood of refused frames must not become one of reports."""
+        name = frame.name[:200]
+        if name not in self._refused_frames and len(self._refused_frames) < _REFUSED_NAMES:
+            self._refused_frames.add(name)
+            self._report("frame.refused", {"frame": name, "why": str(error)})
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._snapshots.close()
+
+
+def _copy(buffer: Buffer, view: memoryview) -> None:
+    buffer.view[:] = view
