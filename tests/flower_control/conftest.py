@@ -69,6 +69,11 @@ def gateway_config(data: Path, **changes) -> GatewayConfig:
     return GatewayConfig(**{**fields, **changes})
 
 
+@pytest.fixture
+def make_config() -> Callable[..., GatewayConfig]:
+    return gateway_config
+
+
 @pytest.fixture(scope="session")
 def first_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("gateway") / "data"
@@ -146,6 +151,10 @@ class Flwr:
     def list(self, **fields) -> pb.ListRunsResponse:
         return self.call("list-runs", pb.ListRunsRequest(**fields), pb.ListRunsResponse)
 
+    def raw(self, path: str, content, **headers: str):
+        """A POST that no ``flwr`` would make."""
+        return self.client.post(path, content=content, headers=headers)
+
     def run(self, run_id: int) -> pb.Run:
         return self.list(run_id=run_id).run_dict[run_id]
 
@@ -193,3 +202,9 @@ def submit(state: GatewayState, archive: bytes) -> Callable[..., JobRecord]:
         return asyncio.run(state.jobs.submit(bundle, chosen, principal))
 
     return run
+
+
+@pytest.fixture
+def ask() -> Callable[..., pb.StartRunRequest]:
+    """What ``flwr run`` sends."""
+    return start_request
