@@ -22,6 +22,14 @@ DATASETS = (
 )
 
 
+def front_door_datasets(offered: Sequence[DatasetTemplate]) -> list[str]:
+    """What a run of the command `flwr` gets unless it says more: not the examples' beside others,
+    whose settings would take the place of those.
+    """
+    own = [dataset.name for dataset in offered if dataset not in DATASETS]
+    return own or [dataset.name for dataset in offered if dataset == DATASETS[0]]
+
+
 def folder() -> Path:
     """Where the examples are: inside the installed package, or beside it in a checkout."""
     here = Path(__file__).resolve()

@@ -15,6 +15,7 @@ import tomli_w
 from fedgate_gateway.cli.new_profile import write_profile
 from fedgate_gateway.dev import policies
 from fedgate_gateway.dev.datasets import DatasetTemplate
+from fedgate_gateway.dev.examples import front_door_datasets
 from fedgate_gateway.dev.layout import ENCLAVE, PROJECT, Layout
 from fedgate_gateway.dev.ports import HOST, choose
 from fedgate_gateway.link.terms import fingerprint
@@ -70,7 +71,13 @@ class Writer:
             "adapters": self._adapters,
             "api": {"host": HOST, "port": api},
             "link": {"host": HOST, "port": link},
-            "projects": {PROJECT: {"sites": list(self._sites), "policy": "policies/gateway.cedar"}},
+            "projects": {
+                PROJECT: {
+                    "sites": list(self._sites),
+                    "policy": "policies/gateway.cedar",
+                    "datasets": front_door_datasets(self._datasets),
+                }
+            },
         }
         _write_toml(layout.gateway, _GATEWAY, config)
 

@@ -68,6 +68,9 @@ def _submissions(federation: Federation) -> str:
         for name, path in found.items()
         if name in held
     ]
+    if "breast-cancer" in held:
+        app = _short(folder() / found["breast-cancer"])
+        lines.append(f"  fedgate flower connect dev && flwr run {app} dev --stream\n")
     names = f" --datasets {','.join(held)}" if held else ""
     return "".join(lines) or f"  fedgate job submit WORKLOAD{names} --wait\n"
 
