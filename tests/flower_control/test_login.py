@@ -169,6 +169,17 @@ def test_an_administrator_s_login_administers_nothing(client, login, token, flwr
             assert client.get(path, headers=headers).status_code == 401
 
 
+def test_a_login_has_no_scope_that_it_does_not_need(client, login, token):
+    office = client.app.state.office
+    for scopes in ([Scope.ADMIN], list(Scope)):
+        access = login(token(*scopes)).access_token
+        assert office.authenticate(access).scopes == {
+            Scope.JOBS_READ, Scope.JOBS_WRITE, Scope.SITES_READ
+        }  # fmt: skip
+    reader = login(token(Scope.JOBS_READ, Scope.AUDIT_READ)).access_token
+    assert office.authenticate(reader).scopes == {Scope.JOBS_READ}
+
+
 def test_a_refresh_token_is_no_access_token(login, flwr_of, nobody):
     got = login()
     assert flwr_of(got.refresh_token).call("list-runs", pb.ListRunsRequest()).status_code == 401

@@ -19,7 +19,7 @@ from fedgate_flower.control.serving import AROUND, SMALL, answer, asker, read, s
 
 #: As many runs as Flower shows when nobody says how many, and the most that are asked for at once.
 _USUAL, _MOST = 20, 500
-_LARGEST_SKIP = 1_000_000
+_LARGEST_SKIP = 10_000
 Call = Callable[[Request, Caller], Awaitable[Response]]
 OpenCall = Callable[[Request], Awaitable[Response]]
 
