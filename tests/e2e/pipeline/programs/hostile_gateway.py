@@ -258,12 +258,16 @@ class Replaying(Router):
         if connection.kind is PeerKind.SITE and connection.name == order.get("replay"):
             if kind == "handshake":
                 self.handshake = [*getattr(self, "handshake", []), message.handshake]
-            elif kind == "letter":
+            elif kind == "letter" and (steps := self._steps(message.letter.job)):
                 ORDERS.done = True
                 enclave = self.connections.enclave(self.routes[message.letter.job].enclave)
-                for step in self.handshake:
+                for step in steps:
                     enclave.send(pb.GatewayMessage(handshake=step))
         super().relay(connection, message)
+
+    def _steps(self, job: str) -> list[Any]:
+        """Of this job: a late letter of the one before must not spend the order."""
+        return [step for step in getattr(self, "handshake", []) if step.job == job]
 
 
 program.run_gateway = functools.partial(program.run_gateway, tamper=Letters())
