@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +8,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedgate.errors import EvidenceRejected, InvalidMessage
 from fedgate_gateway.attestation import (
-    Binding,
     Claims,
     Evidence,
     ReferenceValues,
@@ -17,9 +15,10 @@ from fedgate_gateway.attestation import (
     simulated,
 )
 from fedgate_gateway.attestation.simulated import SimulatedAttester
+from fedgate_gateway.sealed import session_binding
 
-BINDING = Binding(bytes(32), b"key", "job-1", "demo", b"b" * 32, b"p" * 32, b"r" * 32)
-BOUND = BINDING.report_data()
+NONCE, KEY, TERMS = bytes(32), b"k" * 1216, b'{"bundle":"sha256:aa","job":"job-1","roster":"bb"}'
+BOUND = session_binding(NONCE, KEY, TERMS)
 ATTESTER = SimulatedAttester()
 
 
@@ -45,18 +44,17 @@ def test_simulated_evidence_appraises_and_says_what_it_is():
 
 
 @pytest.mark.parametrize(
-    "change",
+    "other",
     [
-        {"nonce": b"\x01" + bytes(31)},
-        {"public_key": b"another key"},
-        {"job": "job-2"},
-        {"bundle_digest": b"x" * 32},
-        {"policy_digest": b"x" * 32},
-        {"roster_digest": b"x" * 32},  # a site was added or swapped
+        (b"\x01" + bytes(31), KEY, TERMS),
+        (NONCE, b"x" * 1216, TERMS),
+        (NONCE, KEY, TERMS.replace(b"job-1", b"job-2")),
+        (NONCE, KEY, TERMS.replace(b"aa", b"cc")),
+        (NONCE, KEY, TERMS.replace(b"bb", b"cc")),  # a site was added or swapped
     ],
 )
-def test_evidence_for_other_terms_is_rejected(change: dict):
-    evidence = ATTESTER.attest(replace(BINDING, **change).report_data())
+def test_evidence_for_other_terms_is_rejected(other: tuple[bytes, bytes, bytes]):
+    evidence = ATTESTER.attest(session_binding(*other))
     with pytest.raises(EvidenceRejected, match="another nonce, key or job"):
         accept(evidence)
 

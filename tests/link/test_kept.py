@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedgate.errors import InvalidModel, SealBroken
+from fedgate.errors import InvalidModel, SealBroken, Unavailable
 from fedgate.model import Model
 from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.sealed import CargoKey, CargoSealer
@@ -80,3 +80,26 @@ def test_ranges_outside_the_cargo_are_refused(tmp_path: Path) -> None:
 def test_a_header_of_impossible_length_is_refused_as_it_comes(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel):
         keep((1 << 40).to_bytes(8, "little") + bytes(500), tmp_path)
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(Unavailable, match="No space left"):
+        keep(PLAIN, tmp_path)
+
+
+def test_a_disk_that_takes_only_a_part_is_noticed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "pwrite", lambda _fd, data, _at: len(data) - 1)
+    with pytest.raises(Unavailable):
+        keep(PLAIN, tmp_path)
+
+
+def test_a_folder_that_cannot_be_used_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable):
+        KeptCargo(CargoKey.generate(10, 256), "job-1", tmp_path / "file")

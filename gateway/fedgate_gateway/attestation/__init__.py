@@ -1,7 +1,9 @@
-"""Attestation: evidence, what it is bound to, and how a site appraises it."""
+"""Attestation: evidence, and how a site appraises it.
+
+What evidence is bound to is computed by :func:`fedgate_gateway.sealed.session_binding`.
+"""
 
 from fedgate_gateway.attestation.appraisal import appraise, load_attester
-from fedgate_gateway.attestation.binding import NONCE_BYTES, Binding, digest_bytes, report_data
 from fedgate_gateway.attestation.contract import (
     MAX_EVIDENCE_BYTES,
     REPORT_DATA_BYTES,
@@ -11,13 +13,12 @@ from fedgate_gateway.attestation.contract import (
     ReferenceValues,
     Verifier,
 )
+from fedgate_gateway.attestation.digest import digest_bytes
 
 __all__ = [
     "MAX_EVIDENCE_BYTES",
-    "NONCE_BYTES",
     "REPORT_DATA_BYTES",
     "Attester",
-    "Binding",
     "Claims",
     "Evidence",
     "ReferenceValues",
@@ -25,5 +26,4 @@ __all__ = [
     "appraise",
     "digest_bytes",
     "load_attester",
-    "report_data",
 ]

@@ -87,7 +87,7 @@ class Attester(ABC):
 
     @abstractmethod
     def attest(self, report_data: bytes) -> Evidence:
-        """Evidence that carries exactly these 64 bytes; see :mod:`.binding`."""
+        """Evidence that carries exactly these 64 bytes."""
 
 
 class Verifier(ABC):

@@ -61,8 +61,8 @@ _PASSED_ON = (
 _QUEUE = 10_000
 #: Messages read at a time, and those a dead child may have left in its socket.
 _TURN, _LAST_WORDS = 64, 20_000
-#: Reads of deferred models under way at a time.
-_FETCHES = 64
+#: Reads of deferred models: served at a time, and asked for at a time (each by a thread of it).
+_SERVED, _ASKED = 4, 1024
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,7 @@ class Child:
         self._lent: dict[int, int] = {}
         self._deferred: dict[int, Deferred] = {}
         self._fetching: set[asyncio.Task[None]] = set()
+        self._serving = asyncio.Semaphore(_SERVED)
         self._ended = self._failed = False
         self._stopping = False
         self.error: FedgateError | None = None
@@ -376,7 +377,7 @@ class Child:
             or type(end) is not int
             or type(request) is not int
             or not 0 <= begin < end <= deferred.size
-            or len(self._fetching) >= _FETCHES
+            or len(self._fetching) >= _ASKED
         ):
             raise InvalidMessage("a child asks for a part of a model that there is not")
         task = self._loop.create_task(self._fetched(deferred, begin, end, request))
@@ -386,8 +387,9 @@ class Child:
     async def _fetched(self, deferred: Deferred, begin: int, end: int, request: int) -> None:
         buffer = None
         try:
-            buffer = self.pool.take(end - begin)
-            await asyncio.to_thread(deferred.read_into, begin, end, buffer.view)
+            async with self._serving:
+                buffer = self.pool.take(end - begin)
+                await asyncio.to_thread(deferred.read_into, begin, end, buffer.view)
         except (FedgateError, OSError, ValueError) as error:  # it may be closed meanwhile
             if buffer is not None:
                 self.pool.give_back(buffer.number)

@@ -16,6 +16,8 @@ from fedgate_gateway.sealed import CargoKey, CargoOpener, CargoSealer, CargoWitn
 from fedgate_proto.v1 import link_pb2 as pb
 
 _ATTEMPTS = 8
+#: Seconds a gateway has to deliver a bundle, and to take an output.
+_BUNDLE_SECONDS, _OUTPUT_SECONDS = 120.0, 1800.0
 _PAUSE = 0.25
 
 
@@ -58,7 +60,7 @@ async def upload(
         response_deserializer=pb.Receipt.FromString,
     )
     try:
-        await call(chunks())
+        await call(chunks(), timeout=_OUTPUT_SECONDS)
     except grpc.aio.AioRpcError as error:
         raise call_failed(error, "sending a model") from error
 
@@ -134,7 +136,10 @@ async def _download(
 
 
 async def fetch_bundle(link: LinkClient, job: str, size: int) -> bytes:
-    """A job's bundle; the caller checks its digest. Never more than the announced size."""
+    """A job's bundle; the caller checks its digest. Never more than the announced size.
+
+    Raises :class:`Unavailable` when the gateway does not deliver it in time.
+    """
     call = link.bulk.unary_stream(
         methods.FETCH_BUNDLE,
         request_serializer=pb.BundleRequest.SerializeToString,
@@ -142,7 +147,7 @@ async def fetch_bundle(link: LinkClient, job: str, size: int) -> bytes:
     )
     received = bytearray()
     try:
-        async for chunk in call(pb.BundleRequest(job=job)):
+        async for chunk in call(pb.BundleRequest(job=job), timeout=_BUNDLE_SECONDS):
             received += chunk.data
             if len(received) > size:
                 raise Unavailable("the bundle is larger than announced", why=f"{size} bytes")
@@ -154,7 +159,9 @@ async def fetch_bundle(link: LinkClient, job: str, size: int) -> bytes:
 async def upload_output(
     link: LinkClient, header: pb.OutputHeader, pieces: AsyncIterator[bytes]
 ) -> None:
-    """Hand a released output to the gateway."""
+    """Hand a released output to the gateway; raises :class:`Unavailable` when it does not take it
+    in time.
+    """
 
     async def chunks() -> AsyncIterator[pb.Chunk]:
         yield pb.Chunk(output=header)
@@ -168,6 +175,6 @@ async def upload_output(
         response_deserializer=pb.Receipt.FromString,
     )
     try:
-        await call(chunks())
+        await call(chunks(), timeout=_OUTPUT_SECONDS)
     except grpc.aio.AioRpcError as error:
         raise call_failed(error, "releasing an output") from error

@@ -8,7 +8,6 @@ resume on ``on_up``.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -238,14 +237,6 @@ def call_failed(error: grpc.aio.AioRpcError, doing: str) -> FedgateError:
     """What the gateway answered to a call, as an error of ours; mostly :class:`Unavailable`."""
     kind = _KINDS.get(error.code(), Unavailable)
     return kind(f"{doing} failed", why=f"{error.code().name}: {error.details()}")
-
-
-async def cancel_and_wait(*tasks: asyncio.Task[None] | None) -> None:
-    for task in tasks:
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
 
 
 def load_identity(folder: Path) -> IdentityKey:

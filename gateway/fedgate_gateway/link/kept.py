@@ -10,7 +10,7 @@ import os
 import threading
 from pathlib import Path
 
-from fedgate.errors import InvalidModel, SealBroken
+from fedgate.errors import InvalidModel, SealBroken, Unavailable
 from fedgate.model import MAX_HEADER
 from fedgate_gateway.sealed import CargoKey, CargoReader
 
@@ -21,14 +21,18 @@ class KeptCargo:
     """The file has no name and goes with its descriptor. Reading is thread-safe."""
 
     def __init__(self, key: CargoKey, job: str, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        """Raises :class:`Unavailable` where no such file can be made."""
+        self._fd = -1
         self.key = key
         self._reader = CargoReader(key, job)
-        self._fd = os.open(folder, os.O_RDWR | os.O_TMPFILE, 0o600)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(folder, os.O_RDWR | os.O_TMPFILE, 0o600)
+        except OSError as error:
+            raise _no_room(error) from error
         self._header = bytearray()
         self._wanted = 8
         self._lock = threading.Lock()
-        self._scratch = memoryview(bytearray(key.chunk))
 
     @property
     def size(self) -> int:
@@ -41,8 +45,16 @@ class KeptCargo:
         return memoryview(self._header)
 
     def add(self, index: int, sealed: memoryview, plain: memoryview) -> None:
-        """The next chunk as it came, and what it says, of which only a model's header is kept."""
-        os.pwrite(self._fd, sealed, index * (self.key.chunk + _TAG))
+        """The next chunk as it came, and what it says, of which only a model's header is kept.
+
+        Raises :class:`Unavailable` when the disk does not take it.
+        """
+        try:
+            written = os.pwrite(self._fd, sealed, index * (self.key.chunk + _TAG))
+        except OSError as error:
+            raise _no_room(error) from error
+        if written != len(sealed):
+            raise _no_room("the disk took a part of it")
         if len(self._header) >= self._wanted:
             return
         self._header += plain
@@ -59,6 +71,9 @@ class KeptCargo:
         if not 0 <= begin <= end <= self.size or len(out) < end - begin:
             raise SealBroken("a part of a cargo is out of bounds", why=f"{begin} to {end}")
         chunk = self.key.chunk
+        if begin == end:
+            return
+        edge = memoryview(bytearray(chunk))  # for a chunk of which only a part is asked
         with self._lock:
             for index in range(begin // chunk, -(-end // chunk)):
                 start = index * chunk
@@ -69,14 +84,24 @@ class KeptCargo:
                 if high - low == size:
                     self._reader.open_chunk_into(index, memoryview(sealed), target)
                 else:
-                    self._reader.open_chunk_into(index, memoryview(sealed), self._scratch)
-                    target[:] = self._scratch[low - start : high - start]
+                    self._reader.open_chunk_into(index, memoryview(sealed), edge)
+                    target[:] = edge[low - start : high - start]
 
     def close(self) -> None:
-        """Idempotent."""
-        fd, self._fd = self._fd, -1
+        """Idempotent. Waits for a read: its descriptor's number must not name another file."""
+        with self._lock:
+            fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     def __del__(self) -> None:
-        self.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+def _no_room(why: object) -> Unavailable:
+    return Unavailable(
+        "the enclave cannot keep a result on its disk",
+        why=str(why),
+        remedy="give its data folder room, or raise keep_sealed_bytes",
+    )
