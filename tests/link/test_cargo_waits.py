@@ -1,6 +1,7 @@
 """A gateway that takes a call and then does nothing costs its caller a bounded time."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,39 @@ from fedgate_proto.v1 import link_pb2 as pb
 
 async def _pieces() -> AsyncIterator[bytes]:
     yield b"x"
+
+
+_REFUSED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+
+
+def test_a_bundle_is_fetched_from_a_gateway_that_takes_connections_a_moment_later() -> None:
+    async def answer(*_: Any) -> AsyncIterator[pb.Chunk]:
+        yield pb.Chunk(data=b"the bundle")
+
+    async def fetch_early() -> bytes:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        async with grpc.aio.insecure_channel(
+            f"127.0.0.1:{port}", options=[("grpc.max_reconnect_backoff_ms", 200)]
+        ) as channel:
+            link: Any = SimpleNamespace(bulk=channel)
+            fetching = asyncio.create_task(cargo.fetch_bundle(link, "job-1", 100))
+            while channel.get_state(try_to_connect=True) is not _REFUSED:
+                await asyncio.sleep(0.01)
+            server = grpc.aio.server()
+            handlers = {"FetchBundle": grpc.unary_stream_rpc_method_handler(
+                answer, response_serializer=pb.Chunk.SerializeToString
+            )}  # fmt: skip
+            generic = grpc.method_handlers_generic_handler(methods.SERVICE, handlers)
+            server.add_generic_rpc_handlers((generic,))
+            server.add_insecure_port(f"127.0.0.1:{port}")
+            await server.start()
+            try:
+                return await fetching
+            finally:
+                await server.stop(0)
+
+    assert asyncio.run(asyncio.wait_for(fetch_early(), 20)) == b"the bundle"
 
 
 async def _with_stalled_gateway(call: Callable[[Any], Awaitable[Any]]) -> None:

@@ -1,4 +1,9 @@
-"""Sending and fetching cargo: sealed while it goes up, opened while it comes down."""
+"""Sending and fetching cargo: sealed while it goes up, opened while it comes down.
+
+Calls wait for a connection that is not there yet (``wait_for_ready``): many peers that connect to
+one gateway at a time must not cost one of them its job. What bounds the wait is the call's own
+deadline, or that of the task it belongs to.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +65,7 @@ async def upload(
         response_deserializer=pb.Receipt.FromString,
     )
     try:
-        await call(chunks(), timeout=_OUTPUT_SECONDS)
+        await call(chunks(), wait_for_ready=True)
     except grpc.aio.AioRpcError as error:
         raise call_failed(error, "sending a model") from error
 
@@ -118,7 +123,8 @@ async def _download(
     while opener.next < key.chunks:
         before = opener.next
         try:
-            async for message in call(pb.CargoRequest(job=job, cargo=key.id, first=opener.next)):
+            request = pb.CargoRequest(job=job, cargo=key.id, first=opener.next)
+            async for message in call(request, wait_for_ready=True):
                 sealed = data_of(message)
                 if witness is not None:
                     witness.add(sealed)
@@ -147,7 +153,8 @@ async def fetch_bundle(link: LinkClient, job: str, size: int) -> bytes:
     )
     received = bytearray()
     try:
-        async for chunk in call(pb.BundleRequest(job=job), timeout=_BUNDLE_SECONDS):
+        request = pb.BundleRequest(job=job)
+        async for chunk in call(request, wait_for_ready=True, timeout=_BUNDLE_SECONDS):
             received += chunk.data
             if len(received) > size:
                 raise Unavailable("the bundle is larger than announced", why=f"{size} bytes")
@@ -175,6 +182,6 @@ async def upload_output(
         response_deserializer=pb.Receipt.FromString,
     )
     try:
-        await call(chunks(), timeout=_OUTPUT_SECONDS)
+        await call(chunks(), wait_for_ready=True, timeout=_OUTPUT_SECONDS)
     except grpc.aio.AioRpcError as error:
         raise call_failed(error, "releasing an output") from error
