@@ -17,7 +17,7 @@ from fedgate.errors import FedgateError
 from fedgate.model import Model
 from fedgate.task import Failure, Result, Task, TaskError, TaskKind
 from fedgate_flower._flwr_private import ErrorCode, NodeInfo, Run, set_message_id
-from fedgate_flower.ledger import Ledger
+from fedgate_flower.ledger import Failed, Ledger
 from fedgate_flower.messages import error_reply, from_result, new_message_id, to_task
 from fedgate_flower.outcome import Outcome
 from fedgate_flower.records import Lifter
@@ -222,7 +222,8 @@ class FederationGrid(Grid):  # type: ignore[misc, unused-ignore]
             reply = from_result(result, sent.asked)
         failure = None
         if reply.has_error():
-            failure = reply.error.reason or str(reply.error.code)
+            said = reply.error.reason or f"error {reply.error.code}"
+            failure = Failed("no answer" if result.error is None else result.error.reason, said)
         self._ledger.record(sent.kind, sent.round, sent.site, failure)
         return reply
 

@@ -16,7 +16,7 @@ from fedgate.errors import DeadlineExceeded, InvalidConfig, WorkloadFailed
 from fedgate.task import TaskKind
 from fedgate_flower import identity
 from fedgate_flower.adapter import FlowerAdapter
-from fedgate_flower.ledger import Ledger
+from fedgate_flower.ledger import Failed, Ledger
 from fedgate_flower.outcome import Outcome
 from fedgate_flower.project import FlowerProject
 from fedgate_flower.state import StateFile
@@ -31,8 +31,8 @@ TRAIN, EVALUATE, QUERY = TaskKind.TRAIN, TaskKind.EVALUATE, TaskKind.QUERY
 
 def ledger(*entries: tuple[TaskKind, int, str, str | None]) -> Ledger:
     book = Ledger()
-    for entry in entries:
-        book.record(*entry)
+    for kind, number, site, reason in entries:
+        book.record(kind, number, site, None if reason is None else Failed(reason))
     return book
 
 
@@ -65,6 +65,18 @@ def test_a_last_round_that_nobody_answered_is_a_failed_job(entries: list[Any]) -
     error = ledger(*entries).total_failure()
     assert isinstance(error, WorkloadFailed)
     assert "boom" in error.why
+
+
+def test_what_a_site_said_stands_in_the_log_and_not_in_the_reason_that_a_gateway_reads(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    book, said = Ledger(), "<class 'a.b.BadRow'>:<'patient 4711'>"
+    book.record(TRAIN, 2, "ward", Failed("the ClientApp raised BadRow", said))
+    error = book.total_failure()
+    assert error is not None
+    assert error.why == "ward: the ClientApp raised BadRow"
+    assert "4711" not in str(error)
+    assert capsys.readouterr().out == "no answer in round 2 from ward: BadRow: patient 4711\n"
 
 
 # -- waiting ----

@@ -321,7 +321,9 @@ def test_all_clients_failed_is_a_failed_job_though_flower_returns(
     assert "the app is done" in run.log
     assert isinstance(run.error, WorkloadFailed)
     assert "all clients failed in round 2" in run.error.what
-    assert "no data here" in run.error.why
+    assert "the ClientApp raised SystemExit" in run.error.why
+    assert "no data here" not in str(run.error)  # the gateway sees this text
+    assert "no answer in round 2 from site-0: SystemExit: no data here" in run.log
     assert run.model is None
 
 

@@ -189,7 +189,8 @@ def test_what_a_run_waits_for_stands_in_its_status(state, flwr, archive):
     details = flwr.run(started.run_id).status.details
     assert details.startswith("in review: waits for site-2 (offline) to decide; site-1 accepted")
     state.jobs.transition(job.id, JobEvent.ACCEPT)
-    assert flwr.run(started.run_id).status.details == "queued: accepted, waits for an enclave"
+    details = flwr.run(started.run_id).status.details
+    assert details == "queued: accepted, waits for room at an enclave and the sites"
 
 
 def test_why_a_run_was_denied_stands_in_its_status(state, flwr, archive):

@@ -169,10 +169,20 @@ class Scheduler:
         if load[enclave.name] >= enclave.hello.max_jobs:
             return
         taking = [s.site for s in sites if s.decision is Decision.ACCEPTED]
+        if not all(self._has_room(site) for site in taking):
+            return
         self._router.routes[job.id] = Route(job.id, enclave.name, frozenset(taking))
         assigned = await self._transition(job.id, JobEvent.ASSIGN, enclave=enclave.name)
         if assigned is not None:
             await self._keep(assigned, sites)
+
+    def _has_room(self, site: str) -> bool:
+        """A job waits for sites that are busy; one that is not there does not keep it waiting."""
+        connection = self._connections.site(site)
+        if connection is None:
+            return True
+        load = sum(site in route.sites for route in self._router.routes.values())
+        return load < connection.hello.max_jobs
 
     async def _keep(self, job: JobRecord, sites: Sequence[JobSite]) -> None:
         """Bring a job that is under way to everybody who is part of it, and notice who is gone."""

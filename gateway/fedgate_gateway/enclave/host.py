@@ -84,8 +84,9 @@ class EnclaveHost:
         task.add_done_callback(lambda _: self._running.pop(message.job, None))
 
     def _make(self, spec: Spec) -> EnclaveJob:
-        if len(self._running) >= self._config.max_jobs:
-            raise Conflict("this enclave has no room", why=f"{len(self._running)} jobs are running")
+        running = sum(not job.ending for job in self._jobs.values())
+        if running >= self._config.max_jobs:
+            raise Conflict("this enclave has no room", why=f"{running} jobs are running")
         project = self._projects.get(spec.project)
         if project is None:
             raise NotFound(

@@ -186,7 +186,12 @@ class EnclaveJob:
         await asyncio.wait([self._over], timeout=self._config.job_seconds or None)
         if not self._over.done():
             self._fail(
-                DeadlineExceeded("the job ran too long", why=f"{self._config.job_seconds:g} s")
+                DeadlineExceeded(
+                    "the job ran longer than it may",
+                    why=f"the enclave {self._config.name} ends every job after "
+                    f"{self._config.job_seconds:g} s",
+                    remedy="let it do less, or ask the enclave's operator to raise job_seconds",
+                )
             )
         error = self._over.result()
         self._conductor.close()
@@ -316,6 +321,11 @@ class EnclaveJob:
             self._link.send(
                 pb.PeerMessage(report=pb.JobReport(job=self.spec.job, finished=self.finished))
             )
+
+    @property
+    def ending(self) -> bool:
+        """True once its coordinator has ended, or is being ended: it makes room for another."""
+        return self._over.done()
 
     def cancel(self, reason: str) -> None:
         if not self._over.done():

@@ -59,7 +59,7 @@ class Sightings:
                 return self._review(job, sites)
             case JobState.QUEUED:
                 why = f" ({job.reason})" if job.reason else ""
-                return f"accepted, waits for an enclave{why}"
+                return f"accepted, waits for room at an enclave and the sites{why}"
             case JobState.STARTING:
                 return "the enclave proves itself to the sites"
             case JobState.DENIED:

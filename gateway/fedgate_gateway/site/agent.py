@@ -173,8 +173,9 @@ class SiteAgent:
             raise Denied("the job is not the one this site accepted")
         if spec.sites != accepted.sites:  # others declined: our policy may mind
             self._decider.before(spec, examined.manifest)
-        if len(self._jobs) >= self._config.max_jobs:
-            raise Conflict("this site has no room", why=f"{len(self._jobs)} jobs are running")
+        running = sum(not job.ending for job in self._jobs.values())
+        if running >= self._config.max_jobs:
+            raise Conflict("this site has no room", why=f"{running} jobs are running")
         return SiteJob(
             spec, examined,
             config=self._config, decider=self._decider, link=self.link,

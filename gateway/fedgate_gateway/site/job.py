@@ -187,6 +187,11 @@ class SiteJob:
             raise Unavailable("the worker has ended")
         return self._child.pool
 
+    @property
+    def ending(self) -> bool:
+        """True once it is over here; its worker has seconds at most to go."""
+        return self._over.done()
+
     def _end(self, reason: str) -> None:
         if not self._over.done():
             self._over.set_result(reason)
