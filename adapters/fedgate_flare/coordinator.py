@@ -67,9 +67,6 @@ class _Coordinator:
         Runner.is_lost = staticmethod(lambda site: site in job._liveness.lost)
         private.fed_server_module.ServerRunner = Runner
         self._federation.on_site_lost(self._liveness.report)
-        for site in self._federation.sites():
-            if not site.online:
-                self._liveness.report(site.name)
         self._open_line()
         self._hub.start()
         try:
@@ -91,7 +88,8 @@ class _Coordinator:
         """FLARE returns normally in all cases; say which of them was none."""
         if self._reason:
             why = self._reason
-            detail = self._ledger.last_failure()
+            told = self._liveness.lost if self._liveness.problem() else ()
+            detail = self._ledger.last_failure(beside=told)
             if detail and detail not in why:
                 why = f"{why}; {detail}"
             raise WorkloadFailed("the job was aborted", why=why[:4000])
@@ -155,7 +153,7 @@ class _Coordinator:
                 line.receive(site, frame)
 
         self._federation.on_frame(receive)
-        self._federation.on_site_lost(line.drop)
+        self._federation.on_site_lost(lambda site, _reason: line.drop(site))
         cell = cells.open_server_cell(self._server, self._deployed.job_id, line, self._bell)
         self._server.cell = cell
         self._server.engine.set_cell(cell)

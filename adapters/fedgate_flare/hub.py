@@ -155,13 +155,14 @@ class Hub:
             return {}
         timeout = request.get_header(ReservedHeaderKey.MSG_ROOT_TTL)
         deadline = float(timeout) + _LATE if timeout else None
+        self._ledger.asked(key, site, float(timeout or 0.0))
         task = self._task(site, name, request, key)
         del request
         (result,) = self._federation.dispatch([task], deadline=deadline)
         del task
         if result.error is not None and result.error.failure is Failure.UNAVAILABLE:
             self._ledger.failed(key, site, result.error.reason)
-            self._liveness.report(site)
+            self._liveness.report(site, result.error.reason)
             if broadcast:
                 return {}  # the broadcast no longer waits for it
         answer, properties = self._answer(result, key)
@@ -212,7 +213,7 @@ class Hub:
             bad = ReturnCode.EXECUTION_EXCEPTION if code in messages.ANSWERS else code
             return make_reply(bad), properties
         if code in messages.ANSWERS:
-            self._ledger.answered(key)
+            self._ledger.answered(key, result.site)
         else:
             self._ledger.failed(key, result.site, code)
         return answer, properties

@@ -7,6 +7,8 @@ log. A job that did so is a failed job.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from fedgate.errors import WorkloadFailed
@@ -20,15 +22,25 @@ class _Entry:
     round: int
     broadcast: bool
     workflow: str
-    answered: int = 0
-    failures: dict[str, str] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    #: site -> when the workflow stops waiting for it, by the monotonic clock; why.
+    due: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.name!r}" + (f" of round {self.round}" if self.round else "")
 
-    @property
-    def reasons(self) -> str:
-        return "; ".join(f"{site}: {reason}" for site, reason in sorted(self.failures.items()))
+    def failures(self, beside: Collection[str] = ()) -> dict[str, str]:
+        """Sites and why they gave no answer, those included that the workflow gave up."""
+        now = time.monotonic()
+        late = {
+            s: why for s, (due, why) in self.due.items() if due <= now and s not in self.answered
+        }
+        return {s: why for s, why in sorted((late | self.failed).items()) if s not in beside}
+
+
+def _listed(failures: dict[str, str]) -> str:
+    return "; ".join(f"{site}: {reason}" for site, reason in failures.items())
 
 
 class Ledger:
@@ -44,32 +56,42 @@ class Ledger:
         with self._lock:
             self._entries.setdefault(key, _Entry(name, kind, round_, broadcast, workflow))
 
-    def answered(self, key: str) -> None:
+    def asked(self, key: str, site: str, seconds: float) -> None:
+        """The site has the task; the workflow waits so long for its answer (0: for ever)."""
+        if seconds > 0:
+            due = (time.monotonic() + seconds, f"no answer within {seconds:g} s")
+            with self._lock:
+                self._entries[key].due[site] = due
+
+    def answered(self, key: str, site: str) -> None:
         with self._lock:
-            self._entries[key].answered += 1
+            self._entries[key].answered.add(site)
 
     def failed(self, key: str, site: str, reason: str) -> None:
         with self._lock:
-            self._entries[key].failures[site] = reason
+            self._entries[key].failed[site] = reason
 
-    def last_failure(self) -> str:
-        """The latest failures, for the reason of a job that FLARE aborted."""
+    def last_failure(self, beside: Collection[str] = ()) -> str:
+        """The latest failures but of some sites, for the reason of a job that FLARE aborted."""
         with self._lock:
-            failing = [e for e in self._entries.values() if e.failures]
-            return f"{failing[-1]}: {failing[-1].reasons}" if failing else ""
+            for entry in reversed(self._entries.values()):
+                if failures := entry.failures(beside):
+                    return f"{entry}: {_listed(failures)}"
+        return ""
 
     def require_success(self) -> None:
         """Raise :class:`WorkloadFailed` if a task was answered by nobody, or the run broke off."""
         with self._lock:
             entries = list(self._entries.values())
         for entry in entries:
-            if entry.failures and not entry.answered and entry.kind is not TaskKind.QUERY:
+            failures = entry.failures()
+            if failures and not entry.answered and entry.kind is not TaskKind.QUERY:
                 raise WorkloadFailed(
                     f"every site failed at {entry}",
-                    why=entry.reasons,
+                    why=_listed(failures),
                     remedy="see the sites' own logs",
                 )
         for last in {e.workflow: e for e in entries}.values():
             # A relay passes a model from site to site; with one of them missing it breaks off.
-            if last.failures and not last.broadcast:
-                raise WorkloadFailed(f"the workflow broke off at {last}", why=last.reasons)
+            if not last.broadcast and (failures := last.failures()):
+                raise WorkloadFailed(f"the workflow broke off at {last}", why=_listed(failures))

@@ -38,13 +38,15 @@ class Liveness:
         self._bell = bell
         self._fail = fail
         self._lock = threading.Lock()
+        self._reasons: dict[str, str] = {}
         self.lost: set[str] = set()
 
-    def report(self, site: str) -> None:
-        """A site is gone for good. Any thread, any number of times."""
+    def report(self, site: str, reason: str) -> None:
+        """A site is gone for good. Any thread, any number of times; the first reason counts."""
         with self._lock:
             if site in self.lost or site not in self._roster:
                 return
+            self._reasons[site] = reason
             self.lost = self.lost | {site}  # a new set: others iterate over the old one
         if problem := self.problem():
             self._fail(problem)
@@ -59,17 +61,20 @@ class Liveness:
     def problem(self) -> str:
         """Why the job cannot go on without the lost sites; empty if it can."""
         left = [s for s in self._roster if s not in self.lost]
-        gone = ", ".join(sorted(self.lost))
         if not left:
-            return f"every site is gone ({gone})"
+            return f"every site is gone: {self._why(self.lost)}"
         if len(left) < self._meta.min_clients:
             return (
-                f"{gone} is gone; {len(left)} of {len(self._roster)} sites are left "
-                f"and the job's min_clients is {self._meta.min_clients}"
+                f"{', '.join(sorted(self.lost))} is gone; {len(left)} of {len(self._roster)} sites "
+                f"are left and the job's min_clients is {self._meta.min_clients}; "
+                f"{self._why(self.lost)}"
             )
-        if missing := sorted(set(self._meta.mandatory) & self.lost):
-            return f"mandatory sites are gone: {', '.join(missing)}"
+        if missing := set(self._meta.mandatory) & self.lost:
+            return f"mandatory sites are gone: {self._why(missing)}"
         return ""
+
+    def _why(self, sites: set[str]) -> str:
+        return "; ".join(f"{s}: {self._reasons.get(s) or 'no reason'}" for s in sorted(sites))
 
     def settle(self) -> None:
         """Tell the running workflow, and take lost sites out of what it waits for."""
@@ -111,11 +116,11 @@ class Liveness:
                     for s in self.lost.intersection(task.targets)
                     if not standing.has_answered(task, s)
                 ]
-                problems += [why for site in waited_for if (why := _drop(task, site))]
+                problems += [why for s in waited_for if (why := _drop(communicator, task, s))]
         return problems
 
 
-def _drop(task: Any, site: str) -> str:
+def _drop(communicator: Any, task: Any, site: str) -> str:
     """Stop waiting for ``site``; gives the reason where that would go below the task's minimum."""
     left = len(task.targets) - 1
     needed = standing.minimum(task)
@@ -123,5 +128,5 @@ def _drop(task: Any, site: str) -> str:
         return f"{site} is gone; {task.name!r} needs {needed or 1} sites and {left} are left"
     if left < needed:  # nothing is aggregated from it: the others' answers are worth having
         standing.set_minimum(task, left)
-    task.targets.remove(site)
+    standing.take_out(communicator, task, site)
     return ""

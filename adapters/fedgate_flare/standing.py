@@ -46,6 +46,21 @@ def has_answered(task: Any, site: str) -> bool:
     return share is not None and share.result_received_time is not None
 
 
+def take_out(communicator: Any, task: Any, site: str) -> None:
+    """Stop waiting for ``site``, under the lock that guards tasks.
+
+    Its share goes as well: an answer that is on its way, most likely an error, would otherwise
+    count as that of a site that is still waited for.
+    """
+    task.targets.remove(site)
+    task.last_client_task_map.pop(site, None)
+    for share in [s for s in task.client_tasks if s.client.name == site]:
+        task.client_tasks.remove(share)
+        communicator._client_task_map.pop(share.id, None)
+        share.result_received_time = time.time()  # so that a late answer is dropped as a second one
+        communicator._remember_completed_client_task(share)
+
+
 def seconds_left(task: Any) -> float | None:
     """Until the workflow gives the task up; None: it waits for ever."""
     if not task.timeout or task.schedule_time is None:

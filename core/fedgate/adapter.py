@@ -89,8 +89,11 @@ class Federation(Protocol):
     def on_frame(self, callback: Callable[[str, Frame], None]) -> None:
         """Call ``callback(site, frame)`` for each frame from a site, on the runtime's thread."""
 
-    def on_site_lost(self, callback: Callable[[str], None]) -> None:
-        """Call ``callback(site)`` once a site is gone for good, on the runtime's thread."""
+    def on_site_lost(self, callback: Callable[[str, str], None]) -> None:
+        """Call ``callback(site, reason)`` when a site is gone, on the runtime's thread.
+
+        Sites that are gone already are told before this returns.
+        """
 
     @property
     def cancelled(self) -> bool:

@@ -110,7 +110,9 @@ def test_tasks_of_a_lost_site_fail_now_and_later_ones_at_once_until_it_is_back(
     stage.task(train("t4"))
     assert [t.id for t in stage.tasks] == ["t1", "t2", "t4"]
     online = [f for k, _, _, f in stage.child.sent if k == "online"]
-    assert online == [{"site": "a", "online": False}, {"site": "a", "online": True}]
+    gone, back = online
+    assert gone == {"site": "a", "online": False, "reason": "gone"}
+    assert back == {"site": "a", "online": True}
 
 
 def test_losing_and_regaining_is_told_once(stage: Any) -> None:

@@ -95,7 +95,22 @@ def test_a_task_that_somebody_answered_is_a_success():
     ledger = Ledger()
     open_task(ledger)
     ledger.failed("k", "site-1", "no data")
-    ledger.answered("k")
+    ledger.answered("k", "site-2")
+    ledger.require_success()
+
+
+def test_a_task_that_the_workflow_gave_up_is_no_success():
+    ledger = Ledger()
+    open_task(ledger)
+    ledger.asked("k", "site-1", 0.001)
+    ledger.asked("k", "site-2", 60)
+    ledger.asked("k", "site-3", 0)  # for ever
+    time.sleep(0.002)
+    assert ledger.last_failure() == "'train' of round 1: site-1: no answer within 0.001 s"
+    assert ledger.last_failure(beside={"site-1"}) == ""
+    with pytest.raises(WorkloadFailed, match="no answer within"):
+        ledger.require_success()
+    ledger.answered("k", "site-1")
     ledger.require_success()
 
 
@@ -110,7 +125,7 @@ def test_a_relay_that_went_on_after_a_failure_is_a_success():
     ledger = Ledger()
     for key in ("first", "second"):
         open_task(ledger, key, broadcast=False)
-        ledger.answered(key)
+        ledger.answered(key, "site-1")
     ledger.failed("first", "site-2", "busy")
     ledger.require_success()
 

@@ -20,10 +20,11 @@ class ChildFederation:
     def __init__(self, port: Port, sites: Sequence[str]) -> None:
         self._port = port
         self._online = dict.fromkeys(sites, True)
+        self._lost: dict[str, str] = {}  # site that is not online -> why
         self._lock = threading.Lock()
         self._waiting: dict[str, queue.SimpleQueue[Result]] = {}
         self._on_frame: list[Callable[[str, Frame], None]] = []
-        self._on_lost: list[Callable[[str], None]] = []
+        self._on_lost: list[Callable[[str, str], None]] = []
         self._callbacks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._cancelled = threading.Event()
         self._gone = False
@@ -93,8 +94,12 @@ class ChildFederation:
     def on_frame(self, callback: Callable[[str, Frame], None]) -> None:
         self._on_frame.append(callback)
 
-    def on_site_lost(self, callback: Callable[[str], None]) -> None:
-        self._on_lost.append(callback)
+    def on_site_lost(self, callback: Callable[[str, str], None]) -> None:
+        with self._lock:
+            self._on_lost.append(callback)
+            gone = list(self._lost.items())
+        for site, reason in gone:
+            callback(site, reason)
 
     @property
     def cancelled(self) -> bool:
@@ -114,14 +119,18 @@ class ChildFederation:
         for callback in self._on_frame:
             self._callbacks.put(lambda c=callback: c(site, frame))  # type: ignore[misc]
 
-    def set_online(self, site: str, online: bool) -> None:
+    def set_online(self, site: str, online: bool, reason: str = "") -> None:
         with self._lock:
             if site not in self._online:
                 return
             self._online[site] = online
-        if not online:
-            for callback in self._on_lost:
-                self._callbacks.put(lambda c=callback: c(site))  # type: ignore[misc]
+            self._lost.pop(site, None)
+            if online:
+                return
+            self._lost[site] = reason
+            callbacks = list(self._on_lost)
+        for callback in callbacks:
+            self._callbacks.put(lambda c=callback: c(site, reason))  # type: ignore[misc]
 
     def cancel(self) -> None:
         """End every dispatch that waits; nothing new will be answered."""

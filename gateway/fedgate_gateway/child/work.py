@@ -64,7 +64,8 @@ def _deliver(
         case "frame":
             federation.deliver_frame(message.header["site"], notes.read_frame(note))
         case "online":
-            federation.set_online(message.header["site"], message.header["online"])
+            header = message.header
+            federation.set_online(header["site"], header["online"], header.get("reason", ""))
 
 
 def _refuse_total_failure(federation: ChildFederation) -> None:

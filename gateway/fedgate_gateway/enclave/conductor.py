@@ -209,7 +209,7 @@ class Conductor:
             return
         self.online[site] = False
         if self.child is not None:
-            self.child.send("online", site=site, online=False)
+            self.child.send("online", site=site, online=False, reason=reason[:1000])
         self.fail_site_tasks(site, reason)
 
     def regain(self, site: str) -> None:
