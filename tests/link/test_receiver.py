@@ -10,9 +10,10 @@ import pytest
 
 from fedgate.errors import FedgateError, InvalidMessage, NotFound, SealBroken, Unavailable
 from fedgate_gateway.child.memory import Buffer, Pool
-from fedgate_gateway.link import cargo, receiver
+from fedgate_gateway.link import cargo, receiver, turns
 from fedgate_gateway.link.packet import Packet
 from fedgate_gateway.link.receiver import Received, Receiver
+from fedgate_gateway.link.turns import Turns
 from fedgate_gateway.sealed import (
     CargoKey,
     CargoWitness,
@@ -42,14 +43,14 @@ class Ends:
         self,
         on_packet: Callable[[Received], Any] | None = None,
         limit: int = 1 << 20,
-        gate: asyncio.Semaphore | None = None,
+        turns: Turns | None = None,
     ):
         self.pool = Pool("test")
         self.received: list[Received] = []
         self.broken: list[FedgateError] = []
         self.receiver = Receiver(
             "job-1", None, KEYS, pool=lambda: self.pool, limit=limit,  # type: ignore[arg-type]
-            on_packet=on_packet or self.received.append, on_broken=self.broken.append, gate=gate,
+            on_packet=on_packet or self.received.append, on_broken=self.broken.append, turns=turns,
         )  # fmt: skip
 
     def put(self, packet: Packet) -> None:
@@ -74,7 +75,7 @@ def test_packets_come_in_order_even_when_the_first_waits_for_its_cargo(
     async def test() -> None:
         gate = asyncio.Event()
 
-        async def slow(link, job, key, out, *, witness=None) -> None:
+        async def slow(link, job, key, out, *, witness=None, progress=None) -> None:
             await gate.wait()
             out[:] = b"m" * key.size
 
@@ -148,7 +149,7 @@ def test_a_shared_model_waits_for_its_senders_witness(monkeypatch: pytest.Monkey
     async def test() -> None:
         key = CargoKey.generate(100)
 
-        async def fetch(link, job, key, out, *, witness=None) -> None:
+        async def fetch(link, job, key, out, *, witness=None, progress=None) -> None:
             witness.add(b"sealed chunk")
 
         downloads(monkeypatch, fetch)
@@ -174,7 +175,7 @@ def test_a_witness_that_never_comes_ends_the_session(monkeypatch: pytest.MonkeyP
     async def test() -> None:
         monkeypatch.setattr(receiver, "_WITNESS_SECONDS", 0.02)
 
-        async def fetch(link, job, key, out, *, witness=None) -> None:
+        async def fetch(link, job, key, out, *, witness=None, progress=None) -> None:
             witness.add(b"sealed chunk")
 
         downloads(monkeypatch, fetch)
@@ -226,7 +227,7 @@ def test_a_peer_may_run_ahead_only_so_far_in_letters_and_in_bytes(
 
 def test_memory_of_a_packet_that_is_refused_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        async def fetch(link, job, key, out, *, witness=None) -> None:
+        async def fetch(link, job, key, out, *, witness=None, progress=None) -> None:
             return
 
         def refuse(_: Received) -> None:
@@ -255,30 +256,74 @@ def test_a_bug_of_ours_ends_the_session_instead_of_deafening_it() -> None:
     run(test)
 
 
-def test_sites_that_stall_in_their_turn_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+class Line:
+    """Downloads that take until a test ends them, and bring what it says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.under_way: dict[CargoKey, Callable[[int], None]] = {}
+        self.done: dict[CargoKey, asyncio.Event] = {}
+        downloads(monkeypatch, self._fetch)
+
+    async def _fetch(self, link, job, key, out, *, witness=None, progress=None) -> None:
+        self.under_way[key] = progress
+        self.done[key] = asyncio.Event()
+        await self.done[key].wait()
+        del self.under_way[key]
+
+
+def test_large_models_come_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        monkeypatch.setattr(receiver, "_TURN_SECONDS", 0.02)
-        gate = asyncio.Semaphore(2)
-        stalled = CargoKey.generate(100)
+        line, shared = Line(monkeypatch), Turns(2)
+        keys = [CargoKey.generate(100) for _ in range(3)]
+        for key in keys:
+            Ends(turns=shared).put(Packet(b"n", key))
+        await asyncio.sleep(0.02)
+        assert list(line.under_way) == keys[:2]
+        line.done[keys[0]].set()
+        await asyncio.sleep(0.02)
+        assert list(line.under_way) == keys[1:]
 
-        async def fetch(link, job, key, out, *, witness=None) -> None:
-            if key == stalled:
-                await asyncio.sleep(60)
+    run(test)
 
-        downloads(monkeypatch, fetch)
-        bad, good = [Ends(gate=gate) for _ in range(2)], [Ends(gate=gate) for _ in range(3)]
-        for ends in bad:
-            ends.put(Packet(b"n", stalled))
-        await bad[0].settle()
-        assert gate.locked()
-        for ends in good:
-            ends.put(Packet(b"n", CargoKey.generate(100)))
-        await asyncio.sleep(0.2)
-        assert [len(ends.received) for ends in good] == [1, 1, 1]
-        for ends in bad:
-            ends.receiver.close()
-        await bad[0].settle()
-        assert not gate.locked()  # a receiver that ends gives its turn back, and only once
-        assert gate._value == 2
+
+def test_who_stalls_or_trickles_loses_its_turn_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        monkeypatch.setattr(turns, "_SECONDS", 0.1)
+        line, shared = Line(monkeypatch), Turns(2)
+        slow, quick, third = (CargoKey.generate(100) for _ in range(3))
+        all_ends = [Ends(turns=shared) for _ in range(3)]
+        for ends, key in zip(all_ends, (slow, quick, third), strict=True):
+            ends.put(Packet(b"n", key))
+        await all_ends[0].settle()
+        assert list(line.under_way) == [slow, quick]
+        line.under_way[slow](turns._LEAST - 1)
+        for _ in range(5):  # at every look the others have brought enough
+            for key in line.under_way.keys() - {slow}:
+                line.under_way[key](turns._LEAST)
+            await asyncio.sleep(0.05)
+        assert list(line.under_way) == [slow, quick, third]
+        assert shared._free.locked()
+        for key in (slow, quick, third):
+            line.done[key].set()
+        await all_ends[0].settle()
+        assert [len(ends.received) for ends in all_ends] == [1, 1, 1]
+        assert shared._free._value == 2  # each turn was given back, and only once
+
+    run(test)
+
+
+def test_a_receiver_that_ends_gives_its_turn_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        Line(monkeypatch)
+        shared = Turns(1)
+        ends = Ends(turns=shared)
+        ends.put(Packet(b"n", CargoKey.generate(100)))
+        await ends.settle()
+        assert shared._free.locked()
+        ends.receiver.close()
+        await ends.settle()
+        assert not shared._free.locked()
 
     run(test)

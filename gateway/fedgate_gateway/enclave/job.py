@@ -41,6 +41,7 @@ from fedgate_gateway.link.receiver import Received, Receiver
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import fingerprint, project_terms
 from fedgate_gateway.link.traffic import Traffic
+from fedgate_gateway.link.turns import Turns
 from fedgate_gateway.sandbox.contract import Sandbox
 from fedgate_gateway.sealed import (
     MAX_BODY,
@@ -92,7 +93,7 @@ class EnclaveJob:
         self._grace: dict[str, asyncio.TimerHandle] = {}
         self._absent: dict[str, bool] = {}  # sites lost for their absence -> were they ready
         self._receivers: dict[str, Receiver] = {}
-        self._gate = asyncio.Semaphore(_LARGE_AT_A_TIME)
+        self._turns = Turns(_LARGE_AT_A_TIME)
         self._running = False
         rules = project.release
         self._reports = Reports(
@@ -391,7 +392,7 @@ class EnclaveJob:
             old.close()
         self._receivers[site] = Receiver(
             self.spec.job, self._link, keys,
-            pool=self._pool, limit=_RESULT_BYTES, keep=self._keep, gate=self._gate,
+            pool=self._pool, limit=_RESULT_BYTES, keep=self._keep, turns=self._turns,
             on_packet=lambda received: self._result(site, received),
             on_broken=session.channel.fail,
         )  # fmt: skip

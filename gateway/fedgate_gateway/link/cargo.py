@@ -17,6 +17,7 @@ from fedgate_gateway.link import methods
 from fedgate_gateway.link.client import LinkClient, call_failed
 from fedgate_gateway.link.framing import ChunkBuffer, data_of
 from fedgate_gateway.link.kept import KeptCargo
+from fedgate_gateway.link.turns import Progress
 from fedgate_gateway.sealed import CargoKey, CargoOpener, CargoSealer, CargoWitness
 from fedgate_proto.v1 import link_pb2 as pb
 
@@ -28,6 +29,10 @@ _PAUSE = 0.25
 
 def _identity(message: bytes) -> bytes:
     return message
+
+
+def _unwatched(_size: int) -> None:
+    pass
 
 
 async def upload(
@@ -77,6 +82,7 @@ async def download(
     out: memoryview,
     *,
     witness: CargoWitness | None = None,
+    progress: Progress = _unwatched,
 ) -> None:
     """Fetch and open into ``out`` (exactly ``key.size`` bytes), continuing after broken links.
 
@@ -88,11 +94,16 @@ async def download(
     def take(sealed: memoryview) -> None:
         opener.open_chunk_into(opener.next, sealed, out[opener.next * key.chunk :])
 
-    await _download(link, job, opener, take, witness)
+    await _download(link, job, opener, take, witness, progress)
 
 
 async def keep(
-    link: LinkClient, job: str, kept: KeptCargo, *, witness: CargoWitness | None = None
+    link: LinkClient,
+    job: str,
+    kept: KeptCargo,
+    *,
+    witness: CargoWitness | None = None,
+    progress: Progress = _unwatched,
 ) -> None:
     """Fetch and check as :func:`download` does, and keep it as it came: sealed."""
     opener = CargoOpener(kept.key, job)
@@ -103,7 +114,7 @@ async def keep(
         size = opener.open_chunk_into(index, sealed, scratch)
         kept.add(index, sealed, scratch[:size])
 
-    await _download(link, job, opener, take, witness)
+    await _download(link, job, opener, take, witness, progress)
 
 
 async def _download(
@@ -112,6 +123,7 @@ async def _download(
     opener: CargoOpener,
     take: Callable[[memoryview], None],
     witness: CargoWitness | None,
+    progress: Progress,
 ) -> None:
     key = opener.key
     call = link.bulk.unary_stream(
@@ -129,6 +141,7 @@ async def _download(
                 if witness is not None:
                     witness.add(sealed)
                 take(sealed)
+                progress(len(sealed))
             if opener.next < key.chunks:
                 opener.finish()  # the gateway said it was all: truncated
         except grpc.aio.AioRpcError as error:

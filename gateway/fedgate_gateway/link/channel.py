@@ -22,8 +22,10 @@ from fedgate_gateway.sealed import (
 )
 from fedgate_proto.v1 import link_pb2 as pb
 
-#: Acknowledge at the latest after this many letters that got no answer.
-_ACK_EVERY = 32
+#: Acknowledge at the latest after this many letters, or bytes of them, that got no answer.
+_ACK_EVERY, _ACK_BYTES = 32, 4 << 20
+#: From here on whoever fills the outbox has to wait. Far above what is acknowledged late.
+_CROWDED = 0.5
 
 
 class Channel:
@@ -48,7 +50,12 @@ class Channel:
         self._on_letter = on_letter
         self._on_broken = on_broken
         self._flowing = True
-        self._unacknowledged = 0
+        self._unacknowledged = self._unacknowledged_bytes = 0
+
+    @property
+    def crowded(self) -> bool:
+        """So much is not acknowledged yet that nothing should be added for a while."""
+        return self.broken is None and self._outbox.fullness > _CROWDED
 
     @property
     def expected(self) -> int:
@@ -77,7 +84,7 @@ class Channel:
             self._transmit(sealed)
 
     def _transmit(self, data: bytes) -> None:
-        self._unacknowledged = 0
+        self._unacknowledged = self._unacknowledged_bytes = 0
         self._send(
             pb.Letter(
                 epoch=self.epoch,
@@ -102,7 +109,8 @@ class Channel:
             return
         self.letters_in += 1
         self._unacknowledged += 1
-        if self._unacknowledged >= _ACK_EVERY:
+        self._unacknowledged_bytes += len(letter.data)
+        if self._unacknowledged >= _ACK_EVERY or self._unacknowledged_bytes >= _ACK_BYTES:
             self._transmit(b"")
         try:
             self._on_letter(header, body)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from fedgate.errors import FedgateError, InvalidMessage, NotFound, SealBroken, Unavailable
@@ -14,6 +13,7 @@ from fedgate_gateway.link import cargo
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.packet import Packet
+from fedgate_gateway.link.turns import Progress, Turns
 from fedgate_gateway.sealed import CargoKey, CargoWitness, LetterHeader, SessionKeys
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 _QUEUE, _QUEUE_BYTES = 1000, 64 * 1024 * 1024
 _WITNESS_SECONDS = 60
 _UNGATED = 1000
-#: A site that stalls in its turn must not hold up the others: they go on without one.
-_TURN_SECONDS = 10.0
 #: Witnesses that may arrive before their cargo has.
 _WITNESSES = 64
 
@@ -52,13 +50,13 @@ class Receiver:
         on_packet: Callable[[Received], Awaitable[None] | None],
         on_broken: Callable[[FedgateError], None],
         keep: Callable[[CargoKey], KeptCargo | None] = lambda _key: None,
-        gate: asyncio.Semaphore | None = None,
+        turns: Turns | None = None,
     ) -> None:
-        """``keep`` says which models stay sealed until they are read; ``gate`` how many large ones
-        of all receivers should be on their way at a time.
+        """``keep`` says which models stay sealed until they are read; ``turns`` how many large ones
+        of all receivers are on their way at a time.
         """
         self._keep = keep
-        self._gate = gate or asyncio.Semaphore(_UNGATED)
+        self._turns = turns or Turns(_UNGATED)
         self._job = job
         self._link = link
         self._keys = keys
@@ -143,37 +141,28 @@ class Receiver:
         if not isinstance(model, CargoKey):
             return Received(header, note, model, size)
         self._check(model)
-        async with self._turn():
+        async with self._turns.one() as progress:
             received = Received(header, note, self._place(model), size)
             try:
-                await self._fetch_model(received, model, shared=packet.shared)
+                await self._fetch_model(received, model, progress, shared=packet.shared)
             except BaseException:
                 self.discard(received)
                 raise
         return received
 
-    @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        try:
-            await asyncio.wait_for(self._gate.acquire(), _TURN_SECONDS)
-        except TimeoutError:
-            yield
-            return
-        try:
-            yield
-        finally:
-            self._gate.release()
-
     def _place(self, key: CargoKey) -> Buffer | KeptCargo:
         return self._keep(key) or self._pool().take(key.size)
 
-    async def _fetch_model(self, received: Received, key: CargoKey, *, shared: bool) -> None:
+    async def _fetch_model(
+        self, received: Received, key: CargoKey, progress: Progress, *, shared: bool
+    ) -> None:
+        link, job = self._link, self._job
         witness = CargoWitness(self._keys, key) if shared else None
         if isinstance(received.model, Buffer):
             view = received.model.view
-            await cargo.download(self._link, self._job, key, view, witness=witness)
+            await cargo.download(link, job, key, view, witness=witness, progress=progress)
         elif isinstance(received.model, KeptCargo):
-            await cargo.keep(self._link, self._job, received.model, witness=witness)
+            await cargo.keep(link, job, received.model, witness=witness, progress=progress)
         if witness is not None:
             await self._verify(witness, key)
 
