@@ -18,7 +18,13 @@ from fedgate.model import Model
 from fedgate.task import Failure, Result, Task, TaskError, TaskKind
 from fedgate_flower._flwr_private import ErrorCode, NodeInfo, Run, set_message_id
 from fedgate_flower.ledger import Failed, Ledger
-from fedgate_flower.messages import error_reply, from_result, new_message_id, to_task
+from fedgate_flower.messages import (
+    as_pulled_now,
+    error_reply,
+    from_result,
+    new_message_id,
+    to_task,
+)
 from fedgate_flower.outcome import Outcome
 from fedgate_flower.records import Lifter
 from fedgate_flower.waiting import NodeWait
@@ -73,7 +79,7 @@ class FederationGrid(Grid):  # type: ignore[misc, unused-ignore]
         self._ledger = ledger
         self._outcome = outcome
         self._lifter = Lifter()
-        self._inbox: dict[str, Message] = {}
+        self._inbox: dict[str, tuple[Message, Metadata]] = {}
         self._inbox_lock = threading.Lock()
 
     # -- who is there ----------------------------------------------------------------------------
@@ -137,7 +143,7 @@ class FederationGrid(Grid):  # type: ignore[misc, unused-ignore]
         waiting: dict[str, _Sent] = {}
         for sent in batch.sent:
             if isinstance(sent, Message):
-                self._keep(sent)
+                self._keep(sent, sent.metadata)
             else:
                 waiting[sent.task] = sent
         left = len(batch.lanes)
@@ -146,7 +152,8 @@ class FederationGrid(Grid):  # type: ignore[misc, unused-ignore]
         def collect(lane: Iterator[Result]) -> None:
             nonlocal left
             for result in lane:
-                self._keep(self._receive(waiting[result.task], result))
+                sent = waiting[result.task]
+                self._keep(self._receive(sent, result), sent.asked)
                 del result
             with lock:
                 left -= 1
@@ -159,13 +166,19 @@ class FederationGrid(Grid):  # type: ignore[misc, unused-ignore]
         return [message.metadata.message_id for message in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """The replies that are there, each of them once."""
-        with self._inbox_lock:
-            return [self._inbox.pop(i) for i in message_ids if i in self._inbox]
+        """The replies that are there, each of them once.
 
-    def _keep(self, reply: Message) -> None:
+        Those that have outlived their time to live, or that of their message, are errors, as in
+        flwr. An id that was pulled already gets nothing, where flwr makes up an error: apps pull
+        all their ids until every reply is there, and in flwr, slower, that happens at once.
+        """
         with self._inbox_lock:
-            self._inbox[reply.metadata.reply_to_message_id] = reply
+            found = [self._inbox.pop(i) for i in message_ids if i in self._inbox]
+        return [as_pulled_now(reply, asked) for reply, asked in found]
+
+    def _keep(self, reply: Message, asked: Metadata) -> None:
+        with self._inbox_lock:
+            self._inbox[reply.metadata.reply_to_message_id] = (reply, asked)
 
     # -- one batch ---------------------------------------------------------------------------------
 

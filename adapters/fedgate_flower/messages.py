@@ -40,7 +40,7 @@ _EXAMPLES = ("num-examples", "num_examples")
 _CODES: Mapping[Failure, int] = {
     Failure.WORKLOAD: ErrorCode.CLIENT_APP_CRASHED,
     Failure.UNAVAILABLE: ErrorCode.NODE_UNAVAILABLE,
-    Failure.TIMEOUT: ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    Failure.TIMEOUT: ErrorCode.MESSAGE_UNAVAILABLE,
     Failure.REFUSED: ErrorCode.MOD_FAILED_PRECONDITION,
     Failure.CANCELLED: ErrorCode.NODE_UNAVAILABLE,
 }
@@ -168,6 +168,26 @@ def error_reply(asked: Metadata, code: int, reason: str) -> Message:
     left = max(0.0, asked.created_at + asked.ttl - now)
     metadata = _reply_metadata(asked, now, left, asked.message_type)
     return make_message(metadata, error=Error(code=code, reason=reason))
+
+
+def expired(metadata: Metadata) -> bool:
+    """Has a message outlived its time to live? As flwr's SuperLink asks when it is pulled."""
+    return metadata.created_at + metadata.ttl < time.time()
+
+
+def as_pulled_now(reply: Message, asked: Metadata) -> Message:
+    """A reply as flwr hands it out at this moment: one that is too late is an error instead.
+
+    Code and meaning are flwr's (``server/superlink/linkstate/utils.py``); who did not answer in
+    time is told, which flwr does not do.
+    """
+    if expired(asked):
+        reason = "the message outlived its time to live"
+        return error_reply(asked, ErrorCode.MESSAGE_UNAVAILABLE, reason)
+    if expired(reply.metadata):
+        reason = "the reply outlived its time to live"
+        return error_reply(asked, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, reason)
+    return reply
 
 
 def _reply_metadata(asked: Metadata, created_at: float, ttl: float, message_type: str) -> Metadata:

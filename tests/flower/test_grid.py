@@ -158,7 +158,32 @@ def test_a_message_that_outlives_its_time_to_live_gets_an_error_reply(
     replies = list(here.grid.send_and_receive(messages))
     assert 0 < here.federation.deadlines[0] <= 1
     assert [r.has_error() for r in replies] == [False, False, True]
-    assert replies[2].error.code == ErrorCode.REPLY_MESSAGE_UNAVAILABLE
+    assert replies[2].error.code == ErrorCode.MESSAGE_UNAVAILABLE
+
+
+def test_replies_that_are_pulled_too_late_are_errors_as_in_flower(
+    world: Callable[..., World],
+) -> None:
+    def short(task: Task) -> Result:
+        message = from_task(task)
+        return to_result(Message(RecordDict(), reply_to=message, ttl=0.2), task)
+
+    here = world(south=short)
+    messages = here.messages(ttl=60)
+    messages[2] = here.messages(ttl=0.3)[2]
+    ids = list(here.grid.push_messages(messages))
+    time.sleep(0.4)
+    replies = {r.metadata.src_node_id: r for r in here.grid.pull_messages(ids)}
+    assert replies[NODES["north"]].has_content()
+    assert replies[NODES["south"]].error.code == ErrorCode.REPLY_MESSAGE_UNAVAILABLE
+    assert replies[NODES["west"]].error.code == ErrorCode.MESSAGE_UNAVAILABLE
+    assert [replies[NODES[s]].metadata.reply_to_message_id for s in SITES] == ids
+
+
+def test_a_reply_in_time_counts_although_another_site_was_late(world: Callable[..., World]) -> None:
+    here = world(north=echo(5))
+    replies = list(here.grid.send_and_receive(here.messages(ttl=0.4)))
+    assert [r.has_error() for r in replies] == [True, False, False]
 
 
 def test_messages_with_different_times_to_live_keep_their_order(

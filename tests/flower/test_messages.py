@@ -137,7 +137,7 @@ def test_legacy_metrics_are_readable_and_lists_and_nan_are_not() -> None:
     [
         (Failure.WORKLOAD, ErrorCode.CLIENT_APP_CRASHED),
         (Failure.UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE),
-        (Failure.TIMEOUT, ErrorCode.REPLY_MESSAGE_UNAVAILABLE),
+        (Failure.TIMEOUT, ErrorCode.MESSAGE_UNAVAILABLE),
         (Failure.REFUSED, ErrorCode.MOD_FAILED_PRECONDITION),
         (Failure.CANCELLED, ErrorCode.NODE_UNAVAILABLE),
     ],
