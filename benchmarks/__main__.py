@@ -1,4 +1,4 @@
-"""python -m benchmarks [--quick] [--only KEYS] [--skip-native] [--skip-phases]"""
+"""python -m benchmarks [--quick] [--only KEYS] [--skip-native] [--skip-phases] [--skip-sites]"""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks import floor, machine, native_flare, native_flower, ours, phases
+from benchmarks import floor, machine, native_flare, native_flower, ours, phases, sites
 from benchmarks.report import Measured, Report
 from benchmarks.work import Run, Work, works
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results"
+SITE_COUNTS = {"flower": (2, 8, 32), "flare": (2, 8)}
+SITE_ROUNDS = 3
 NATIVE = {"flower": native_flower.run, "flare": native_flare.run}
 
 
@@ -43,9 +45,11 @@ def main() -> int:
                 say(f"phases: {m.work.title}")
                 m.phases = attempt(m, "phases", phases.measure, root) or {}
     report = Report(described, measured, floors, size)
+    if not options.skip_sites:
+        report.sites, report.sites_failed = many_sites(quick=options.quick)
     written = write(report, options.results, quick=options.quick)
     print(f"\n{report.summary()}\n\nwritten: {written}")
-    failures = [text for m in measured for text in m.failures]
+    failures = [*(text for m in measured for text in m.failures), *report.sites_failed]
     for text in failures:
         print(text, file=sys.stderr)
     return 1 if failures else 0
@@ -58,6 +62,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="20 MB instead of 100, few rounds")
     parser.add_argument("--skip-native", action="store_true", help="native columns say n/a")
     parser.add_argument("--skip-phases", action="store_true", help="do not ask where time goes")
+    parser.add_argument("--skip-sites", action="store_true", help="two sites only, not up to 32")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
     options = parser.parse_args()
     unknown = set(options.only or ()) - set(keys)
@@ -69,6 +74,19 @@ def arguments() -> argparse.Namespace:
 def run_ours(work: Work, folder: Path) -> Run:
     with ours.federation(folder) as made:
         return ours.run(work, folder, made)
+
+
+def many_sites(*, quick: bool) -> tuple[list[sites.Measured], list[str]]:
+    """The work with 100 MB on more and more sites; failures as text."""
+    rows, failed = [], []
+    for framework, counts in SITE_COUNTS.items():
+        for count in counts[:2] if quick else counts:
+            say(f"ours: {framework}, {count} sites")
+            try:
+                rows.append(sites.measure(framework, count, 20 if quick else 100, SITE_ROUNDS))
+            except Exception as error:
+                failed.append(f"{framework}, {count} sites: {type(error).__name__}: {error}"[:2000])
+    return rows, failed
 
 
 def attempt(m: Measured, what: str, run: Callable[[Work, Path], T], root: Path) -> T | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from benchmarks import sites
 from benchmarks.work import Run, Work
 
 MB = 1_000_000
@@ -15,6 +16,11 @@ TARGETS = {
     "flower-large": 1 / 8,
     "flare-small": 1 / 10,
     "flare-large": 1 / 2,
+}
+#: Framework -> what the enclave's memory with the most sites may be, given that with the fewest.
+SITES_TARGETS: Mapping[str, tuple[str, Callable[[int], float]]] = {
+    "flower": ("150 MB more", lambda few: few + 150 * MB),
+    "flare": ("1.5 times as much", lambda few: few * 1.5),
 }
 COORDINATOR_BYTES = 800 * MB
 GATEWAY_BYTES = 200 * MB
@@ -26,6 +32,9 @@ each."""
 _PHASES = """\
 From runs of their own, with functions timed inside every process, and the first round left out.
 Seconds are sums over all processes of that kind: they overlap, above all with the transfers."""
+_MANY_SITES = """\
+One process runs the agents of all sites, each with a link, a session and a worker process of its
+own; gateway, enclave host and coordinator are as always. Memory is the peak during the job."""
 _DETAILS = [
     "work", "side", "rounds, s", "job, s", "coordinator, MB", "server or enclave, MB",
     "site, MB", "worker, MB", "gateway, MB", "all, MB", "same weights",
@@ -47,6 +56,10 @@ class Report:
     works: list[Measured]
     floor: Mapping[str, float]
     floor_bytes: int
+    #: The same work on more and more sites, by framework.
+    sites: Sequence[sites.Measured] = ()
+    #: Measurements of these that there are not, and why.
+    sites_failed: Sequence[str] = ()
 
     def markdown(self) -> str:
         parts = [
@@ -58,6 +71,7 @@ class Report:
                 [*map(_speed_row, self.works), *self._memory_rows()],
             ),
             _HOW,
+            *self._sites_section(),
             "## More of the same runs",
             _table(
                 _DETAILS,
@@ -86,6 +100,7 @@ class Report:
             ),
         ]  # fmt: skip
         failures = [f"- {m.work.key}: {text}" for m in self.works for text in m.failures]
+        failures += [f"- {text}" for text in self.sites_failed]
         if failures:
             parts += ["## What failed", "\n".join(failures)]
         return "\n\n".join(part for part in parts if part) + "\n"
@@ -118,7 +133,33 @@ class Report:
             rows.append(
                 _memory_row("peak memory of the gateway, any", None, max(gateway), GATEWAY_BYTES)
             )
-        return rows
+        return rows + [row for framework in SITES_TARGETS if (row := self._growth_row(framework))]
+
+    def _growth_row(self, framework: str) -> list[str] | None:
+        measured = [row for row in self.sites if row.framework == framework]
+        if len(measured) < 2 or measured[0].megabytes < 100:  # smaller ones are never kept sealed
+            return None
+        few, many = measured[0], measured[-1]
+        text, bound = SITES_TARGETS[framework]
+        title = f"coordinator and enclave host, {framework}, {few.sites} → {many.sites} sites"
+        return [
+            title,
+            "n/a",
+            f"{_mb(few.together)} → {_mb(many.together)} MB",
+            "n/a",
+            text,
+            _yes(many.together <= bound(few.together)),
+        ]
+
+    def _sites_section(self) -> list[str]:
+        if not self.sites:
+            return []
+        size = self.sites[0].megabytes
+        return [
+            f"## More sites: {size} MB, training only",
+            _table(sites.HEADER, [sites.cells(row) for row in self.sites]),
+            _MANY_SITES,
+        ]
 
     def data(self) -> dict[str, Any]:
         def run(found: Run | None) -> dict[str, Any] | None:
@@ -152,6 +193,8 @@ class Report:
                 }
                 for m in self.works
             ],
+            "sites": [asdict(row) for row in self.sites],
+            "sites_failed": list(self.sites_failed),
         }
 
 

@@ -1,19 +1,24 @@
 """Memory of the enclave by number of sites: ``python -m benchmarks.sites --sites 2,8,32``.
 
-One 100 MB float32 array, FedAvg, train only. Gateway and enclave host are processes as always; all
-site agents share one process (see ``many_sites``), each with a worker child of its own.
+One 100 MB float32 array, averaged; training only. Gateway and enclave host are processes as always;
+all site agents share one process (see ``many_sites``), each with a worker child of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import psutil
 
 from benchmarks.ours import ADAPTERS, DATASET, role
 from benchmarks.sampling import Watch
@@ -24,10 +29,46 @@ from fedgate_gateway.cli.submissions import Submissions
 from fedgate_gateway.dev import DatasetTemplate, Federation
 
 _SECONDS = 900
+#: What the machine must have to spare for each site: its worker at its peak, models of its agent.
+_BYTES_PER_SITE = 420_000_000
 
 
-def measure(sites: int, megabytes: int, rounds: int, folder: Path) -> dict[str, float | int | str]:
-    """One job on so many sites; sizes in bytes, times in seconds."""
+@dataclass(frozen=True)
+class Measured:
+    """One job on ``sites`` sites; memory is peak bytes, ``together`` that of enclave host and
+    coordinator in PSS, which counts pages that both map only once.
+    """
+
+    framework: str
+    sites: int
+    megabytes: int
+    round_seconds: float
+    wall_seconds: float
+    coordinator: int
+    enclave: int
+    together: int
+    gateway: int
+    sha256: str
+
+
+def measure(framework: str, sites: int, megabytes: int, rounds: int) -> Measured:
+    """Raises :class:`MemoryError` where the machine is too small, :class:`TimeoutError`, or the
+    job's own failure.
+    """
+    needed = sites * _BYTES_PER_SITE * megabytes // 100
+    spare = psutil.virtual_memory().available
+    if spare < needed:
+        raise MemoryError(
+            f"{sites} sites want {needed / 1e9:.1f} GB, {spare / 1e9:.1f} GB are free"
+        )
+    with tempfile.TemporaryDirectory(prefix="fedgate-sites-") as name:
+        folder = Path(name)
+        with _federation(folder, sites) as made:
+            return _run(made, framework, megabytes, rounds, folder)
+
+
+@contextlib.contextmanager
+def _federation(folder: Path, sites: int) -> Iterator[Federation]:
     data = folder / "data"
     data.mkdir()
     made = Federation(
@@ -47,19 +88,18 @@ def measure(sites: int, megabytes: int, rounds: int, folder: Path) -> dict[str, 
         host = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         with made:
-            return _run(made, host.pid, sites, megabytes, rounds, folder)
+            yield made
     finally:
         host.terminate()
         host.wait(30)
 
 
-def _run(
-    made: Federation, host: int, sites: int, megabytes: int, rounds: int, folder: Path
-) -> dict[str, float | int | str]:
-    work = Work("sites", "flower", "", megabytes * 250_000, rounds)
+def _run(made: Federation, framework: str, megabytes: int, rounds: int, folder: Path) -> Measured:
+    sites = len(made.sites)
+    work = Work("sites", framework, "", megabytes * 250_000, rounds)
     archive = workload.load(work.prepare(folder, rounds), adapters=ADAPTERS)
     client, submissions = made.client, Submissions(made.profile_path)
-    pids = {name: program.pid for name, program in made.programs.items()} | {"site": host}
+    pids = {name: program.pid for name, program in made.programs.items()}
     with Watch(pids, role) as usage:
         began = time.monotonic()
         job = client.submit(
@@ -81,37 +121,54 @@ def _run(
     fetch_all(client, job["id"], folder / "results", submissions=submissions)
     (report,) = (folder / "results").rglob("rounds.json")
     run = Run.read(report, wall)
-    return {
-        "sites": sites,
-        "megabytes": megabytes,
-        "round_seconds": statistics.median(run.round_seconds),
-        "wall_seconds": wall,
-        "coordinator_rss": usage.rss["coordinator"],
-        "enclave_rss": usage.rss["enclave"],
-        "together_pss": usage.pss["coordinator"] + usage.pss["enclave"],
-        "gateway_rss": usage.rss["gateway"],
-        "sha256": run.sha256,
-    }
+    return Measured(
+        framework=framework,
+        sites=sites,
+        megabytes=megabytes,
+        round_seconds=statistics.median(run.round_seconds),
+        wall_seconds=wall,
+        coordinator=usage.rss["coordinator"],
+        enclave=usage.rss["enclave"],
+        together=usage.pss["coordinator"] + usage.pss["enclave"],
+        gateway=usage.rss["gateway"],
+        sha256=run.sha256,
+    )
+
+
+HEADER = ("framework", "sites", "a round", "the job", "coordinator", "enclave host", "both, PSS",
+          "gateway")  # fmt: skip
+
+
+def cells(row: Measured) -> Sequence[str]:
+    """``row`` for people, in the order of ``HEADER``."""
+    sizes = (row.coordinator, row.enclave, row.together, row.gateway)
+    seconds = (row.round_seconds, row.wall_seconds)
+    return (
+        row.framework,
+        str(row.sites),
+        *(f"{value:.2f} s" for value in seconds),
+        *(f"{size / 1e6:.0f} MB" for size in sizes),
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sites", default="2,8,32")
-    parser.add_argument("--mb", type=int, default=100)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sites", description=__doc__)
+    parser.add_argument("--sites", default="2,8,32", help="numbers of sites")
+    parser.add_argument("--mb", type=int, default=100, help="size of the model")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--framework", choices=ADAPTERS, default="flower")
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
     chosen = parser.parse_args()
     rows = []
-    print("sites  round s  coordinator MB  enclave MB  both, PSS MB  gateway MB")
+    print("  ".join(HEADER))
     for count in (int(n) for n in chosen.sites.split(",")):
-        with tempfile.TemporaryDirectory(prefix="fedgate-sites-") as folder:
-            row = measure(count, chosen.mb, chosen.rounds, Path(folder))
+        row = measure(chosen.framework, count, chosen.mb, chosen.rounds)
         rows.append(row)
-        sizes = [row[k] for k in ("coordinator_rss", "enclave_rss", "together_pss", "gateway_rss")]
-        shown = "  ".join(f"{float(size) / 1e6:10.0f}" for size in sizes)
-        print(f"{count:5}  {float(row['round_seconds']):7.2f}  {shown}", flush=True)
-    chosen.results.mkdir(parents=True, exist_ok=True)
-    (chosen.results / "sites.json").write_text(json.dumps(rows, indent=2) + "\n")
+        print(
+            "  ".join(c.rjust(len(h)) for c, h in zip(cells(row), HEADER, strict=True)), flush=True
+        )
+    if chosen.json:
+        chosen.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     return 0
 
 
