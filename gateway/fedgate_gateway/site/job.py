@@ -29,6 +29,7 @@ from fedgate_gateway.site.datasets import hand_over
 from fedgate_gateway.site.decision import Decider, Examined
 from fedgate_gateway.site.egress import Egress
 from fedgate_gateway.site.guard import EgressGuard
+from fedgate_gateway.site.logs import WorkerLogs
 from fedgate_gateway.site.session import SiteSession
 from fedgate_proto.v1 import link_pb2 as pb
 
@@ -180,7 +181,7 @@ class SiteJob:
     @property
     def log_file(self) -> Path:
         """The worker's output stays at the site."""
-        return self._config.data / "logs" / f"{self.spec.job}.log"
+        return WorkerLogs(self._config.data).path(self.spec.job)
 
     def _pool(self) -> Pool:
         if self._child is None or self._child.ended:

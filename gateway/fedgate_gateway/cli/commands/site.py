@@ -85,6 +85,46 @@ def enroll(
 
 
 @app.command()
+def logs(
+    config: ConfigOption,
+    job: Annotated[str, typer.Argument(metavar="[JOB]", help="Default: list the jobs.")] = "",
+    last: Annotated[
+        int | None, typer.Option(help="Only so many lines, from the end.", min=1)
+    ] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """What the workers of jobs printed here; it never leaves the site.
+
+    Reads the data folder that the configuration names, so only who may read that can see it.
+
+    \b
+    fedgate site logs --config site.toml
+    fedgate site logs --config site.toml job-0vv41dq75y29 --last 50
+    """
+    import sys
+
+    from fedgate_gateway.config import SiteConfig, load_config
+    from fedgate_gateway.site.logs import WorkerLogs
+
+    found = WorkerLogs(load_config(SiteConfig, config).data)
+    if job:
+        for line in found.of(job).lines(last):
+            sys.stdout.write(output.printable(line))
+        return
+    listed = [
+        {
+            "job": log.job,
+            "bytes": log.size,
+            "changed": log.changed.isoformat(timespec="seconds"),
+            "path": str(log.path),
+        }
+        for log in found.list()
+    ]
+    columns = {"job": "JOB", "bytes": "BYTES", "changed": "CHANGED", "path": "PATH"}
+    output.show(format, {"logs": listed}, lambda: output.table(listed, columns))
+
+
+@app.command()
 def run(
     config: ConfigOption,
     log_format: LogFormatOption = "plain",
