@@ -55,7 +55,14 @@ class Impostor(Sandbox):
 class Watched:
     """A child, and everything its parent hears of it."""
 
-    def __init__(self, folder: Path, sandbox: Sandbox, **limits: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sandbox: Sandbox,
+        *,
+        crowded: Callable[[], bool] = lambda: False,
+        **limits: Any,
+    ) -> None:
         self.folder = folder
         self.messages: list[tuple[dict[str, Any], bytes]] = []
         self.log = b""
@@ -81,6 +88,7 @@ class Watched:
             on_end=self._end,
             log=folder / "log",
             on_log=self._log,
+            crowded=crowded,
         )
 
     def _hear(self, incoming: Incoming) -> None:

@@ -76,6 +76,22 @@ def test_everything_a_child_said_before_it_ended_is_heard(impostor: Start) -> No
     assert asyncio.run(go()) == (900, None)
 
 
+def test_a_child_waits_while_what_it_said_has_no_room(impostor: Start) -> None:
+    async def go() -> tuple[int, int, FedgateError | None]:
+        full = [True]
+        watched = impostor(
+            "for i in range(20_000): say({'t': 'frame', 'n': i}, b'x' * 1000)\nsay({'t': 'done'})",
+            crowded=lambda: full[0],
+        )
+        await asyncio.sleep(0.3)
+        before = len(watched.messages)
+        full[0] = False
+        error = await watched.end()
+        return before, len(watched.messages), error
+
+    assert asyncio.run(go()) == (0, 20_000, None)
+
+
 def test_nothing_is_heard_after_a_message_that_cannot_be(impostor: Start) -> None:
     async def go() -> list[str]:
         watched = impostor(

@@ -253,3 +253,31 @@ def test_a_resume_of_an_old_connection_is_ignored(epoch: int) -> None:
     pair.reconnect()
     pair.drain()
     assert pair.enclave.channel.accept_resume(pb.Resume(epoch=epoch, expected=0)) is None
+
+
+def test_large_letters_are_acknowledged_before_the_outbox_is_full() -> None:
+    pair = Pair()
+    pair.site.channel.post(LetterKind.FRAME, bytes(2 << 20))
+    pair.deliver(pair.site)
+    assert not pair.enclave.way
+    pair.site.channel.post(LetterKind.FRAME, bytes(2 << 20))
+    pair.deliver(pair.site)
+    assert len(pair.enclave.way) == 1
+    for _ in range(50):
+        pair.site.channel.post(LetterKind.FRAME, bytes(2 << 20))
+        pair.deliver(pair.site)
+        pair.deliver(pair.enclave)
+    assert pair.alive
+
+
+def test_a_channel_says_that_it_is_crowded_long_before_it_breaks() -> None:
+    pair = Pair()
+    posted = 0
+    while not pair.site.channel.crowded:
+        pair.site.post()
+        posted += 1
+    assert posted == 2049
+    assert pair.alive
+    pair.drain()
+    assert not pair.site.channel.crowded
+    assert len(pair.enclave.read) == posted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from typing import Any
 
 import ml_dtypes
@@ -14,7 +15,7 @@ from fedgate.model import Model
 from fedgate.task import Failure, Frame, Result, Task, TaskError, TaskKind
 from fedgate_gateway.config import Guard
 from fedgate_gateway.site import guard as module
-from fedgate_gateway.site.guard import EgressGuard
+from fedgate_gateway.site.guard import EgressGuard, Flooded
 
 
 def packed(**arrays: Any) -> memoryview:
@@ -172,11 +173,17 @@ def test_a_name_that_only_looks_like_a_listed_one_is_refused(channel: str, topic
 
 @pytest.mark.parametrize("frame", [Frame("aux", "x", b"." * 50), Frame("aux", "x" * 50, b"")])
 def test_frames_of_a_job_are_capped_in_sum_names_included(frame: Frame) -> None:
-    guard = EgressGuard(Guard(frames=("aux:*",), frame_bytes=120))
+    guard = EgressGuard(Guard(frames=("aux:*",), frame_bytes=240))
     guard.check_frame(frame)
     guard.check_frame(frame)
-    with pytest.raises(Denied, match="frame_bytes"):
+    with pytest.raises(Flooded, match="frame_bytes"):
         guard.check_frame(frame)
+
+
+def test_a_flood_of_empty_frames_is_one_too() -> None:
+    guard = EgressGuard(Guard(frames=("a:*",), frame_bytes=64 * 1024))
+    with pytest.raises(Flooded):
+        deque(guard.check_frame(Frame("a", "", b"")) for _ in range(1024))
 
 
 def test_a_header_that_lies_about_its_tensor_is_refused() -> None:

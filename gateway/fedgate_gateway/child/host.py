@@ -61,6 +61,8 @@ _PASSED_ON = (
 _QUEUE = 10_000
 #: Messages read at a time, and those a dead child may have left in its socket.
 _TURN, _LAST_WORDS = 64, 20_000
+#: Seconds a child waits before its messages are read again when what they become has no room.
+_BREATH = 0.01
 #: Reads of deferred models: served at a time, and asked for at a time (each by a thread of it).
 _SERVED, _ASKED = 4, 1024
 
@@ -152,12 +154,15 @@ class Child:
         on_end: Callable[[FedgateError | None], None],
         log: Path,
         on_log: Callable[[bytes], None] = lambda _lines: None,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
+        """While ``crowded()``, nothing is read from the child, which then waits with sending."""
         self.spec = spec
         self.pool = Pool("fedgate-parent")
         self._runtime = runtime
         self._on_message = on_message
         self._on_end = on_end
+        self._crowded = crowded
         self._parts = PartTable(
             lambda k: self._write(wire.Message({"t": "free", "k": k})), spec.part_bytes
         )
@@ -191,7 +196,7 @@ class Child:
         self._silent = self._loop.call_later(seconds, self._too_slow, seconds)
         self._pidfd = os.pidfd_open(self._process.pid)
         ours.setblocking(False)
-        self._loop.add_reader(ours.fileno(), self._readable)
+        self._listen()
         self._loop.add_reader(self._pidfd, self._exited)
         self._log.attach(self._loop)
         start = spec.start_message(runtime, confined=sandbox.confines)
@@ -298,6 +303,17 @@ class Child:
         self._loop.remove_writer(self._sock.fileno())
 
     # -- from the child ----------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        if not self._ended:
+            self._loop.add_reader(self._sock.fileno(), self._turn)
+
+    def _turn(self) -> None:
+        if self._crowded():
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.call_later(_BREATH, self._listen)
+        else:
+            self._readable()
 
     def _readable(self, most: int = _TURN) -> None:
         for _ in range(most):

@@ -228,7 +228,7 @@ class EnclaveJob:
         child = self._conductor.child = Child(
             spec, self._config.runtime, self._sandbox,
             on_message=self._from_coordinator, on_end=self._coordinator_ended,
-            log=self._log_file, on_log=self._reports.log,
+            log=self._log_file, on_log=self._reports.log, crowded=self._crowded,
         )  # fmt: skip
         return child
 
@@ -374,6 +374,11 @@ class EnclaveJob:
         if session is not None:
             self._traffic.count(site, frame, "in")
             session.channel.post(LetterKind.FRAME, note)
+
+    def _crowded(self) -> bool:
+        """Does a site that is there have so much to take that the coordinator should wait?"""
+        sessions = (self._sessions.get(s) for s, there in self._conductor.online.items() if there)
+        return any(session.channel.crowded for session in sessions if session is not None)
 
     # -- SessionEvents -------------------------------------------------------------------------
 

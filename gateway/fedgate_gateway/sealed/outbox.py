@@ -36,6 +36,11 @@ class Outbox:
         return self._bytes
 
     @property
+    def fullness(self) -> float:
+        """1.0: the next letter ends the session."""
+        return max(len(self._letters) / self._max_letters, self._bytes / self._max_bytes)
+
+    @property
     def next(self) -> int:
         """The sequence number the next letter must have."""
         return self._first + len(self._letters)

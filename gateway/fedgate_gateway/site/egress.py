@@ -16,7 +16,7 @@ from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.packet import INLINE_MODEL, INLINE_NOTE, Packet
 from fedgate_gateway.sealed import MAX_BODY, CargoKey, LetterKind
-from fedgate_gateway.site.guard import EgressGuard, denied
+from fedgate_gateway.site.guard import EgressGuard, Flooded, denied
 
 log = logging.getLogger(__name__)
 #: Names of refused frames that are reported, each once.
@@ -24,7 +24,9 @@ _REFUSED_NAMES = 50
 
 
 class Egress:
-    """Of one job. ``channel`` is its session now; ``report`` writes into the audit log."""
+    """Of one job. ``channel`` is its session now; ``report`` writes into the audit log;
+    ``on_flood`` ends the job at this site.
+    """
 
     def __init__(
         self,
@@ -35,6 +37,7 @@ class Egress:
         link: LinkClient,
         channel: Callable[[], Channel | None],
         report: Callable[[str, dict[str, str]], None],
+        on_flood: Callable[[str], None],
     ) -> None:
         self._job = job
         self._site = site
@@ -42,6 +45,7 @@ class Egress:
         self._link = link
         self._channel = channel
         self._report = report
+        self._on_flood = on_flood
         self._snapshots = Pool("fedgate-egress")
         self._refused_frames: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,18 +121,31 @@ class Egress:
     # -- frames ----------------------------------------------------------------------------------
 
     def frame(self, frame: Frame, note: bytes) -> None:
+        """From the worker, to the enclave."""
+        channel = self._channel()
+        if self.may_cross(frame, note) and channel is not None:
+            channel.post(LetterKind.FRAME, note)
+
+    def may_cross(self, frame: Frame, note: bytes) -> bool:
+        """Ask the guard, in either direction, and report a no."""
         try:
             if len(note) > MAX_BODY:
                 raise Denied("an opaque frame is too large", why=f"{len(note)} > {MAX_BODY} bytes")
             self._guard.check_frame(frame)
         except Denied as error:
-            self.refuse_frame(frame, error)
-            return
-        channel = self._channel()
-        if channel is not None:
-            channel.post(LetterKind.FRAME, note)
+            self._refuse_frame(frame, error)
+            if isinstance(error, Flooded):
+                self._on_flood(str(error))
+            return False
+        return True
 
-    def refuse_frame(self, frame: Frame, error: Denied) -> None:
+    @property
+    def crowded(self) -> bool:
+        """What was sealed already waits to be taken: nothing should be added for a while."""
+        channel = self._channel()
+        return channel is not None and channel.crowded
+
+    def _refuse_frame(self, frame: Frame, error: Denied) -> None:
         """Said once for each name: a flood of refused frames must not become one of reports."""
         name = frame.name[:200]
         if name not in self._refused_frames and len(self._refused_frames) < _REFUSED_NAMES:

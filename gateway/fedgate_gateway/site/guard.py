@@ -13,7 +13,13 @@ from fedgate_gateway.child.notes import finite
 from fedgate_gateway.config import Guard
 
 _BLOCK = 1 << 20
+#: Bytes that a frame counts for at least: a flood of empty ones is one, too.
+_FRAME = 64
 Signature = tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+class Flooded(Denied):
+    """More opaque traffic than the owner allows one job: it ends here."""
 
 
 @dataclass
@@ -66,11 +72,13 @@ class EgressGuard:
                 f"opaque traffic {frame.name!r} may not cross at this site",
                 why="it is not listed in guard.frames",
             )
-        self._frame_bytes += len(frame.name.encode()) + len(frame.body)
+        self._frame_bytes += _FRAME + len(frame.name.encode()) + len(frame.body)
         if self._frame_bytes > self.rules.frame_bytes:
-            raise Denied(
+            raise Flooded(
                 "too much opaque traffic for this job",
-                why=f"guard.frame_bytes is {self.rules.frame_bytes}",
+                why=f"{self._frame_bytes} bytes with {frame.name!r:.200}, "
+                f"guard.frame_bytes is {self.rules.frame_bytes}",
+                remedy="let it send less, or ask the data owner for more",
             )
 
 

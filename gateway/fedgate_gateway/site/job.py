@@ -79,7 +79,7 @@ class SiteJob:
         self._egress = Egress(
             spec.job, config.name, guard=self._guard, link=link,
             channel=lambda: self.session.channel,
-            report=lambda kind, data: report(spec.job, kind, data),
+            report=lambda kind, data: report(spec.job, kind, data), on_flood=self._flooded,
         )  # fmt: skip
 
     def _approve(self, claims: Claims, theirs: Terms) -> None:
@@ -176,6 +176,7 @@ class SiteJob:
         self._child = Child(
             child_spec, self._examined.runtime, self._sandbox,
             on_message=self._from_worker, on_end=self._worker_ended, log=self.log_file,
+            crowded=lambda: self._egress.crowded,
         )  # fmt: skip
 
     @property
@@ -251,14 +252,14 @@ class SiteJob:
 
     def _take_frame(self, body: bytes) -> None:
         """The same list for what comes in: a worker meets no traffic its owner did not allow."""
-        frame = notes.read_frame(body)
-        try:
-            self._guard.check_frame(frame)
-        except Denied as error:
-            self._egress.refuse_frame(frame, error)
-        else:
-            if self._child is not None:
-                self._child.send("frame", note=body)
+        if self._egress.may_cross(notes.read_frame(body), body) and self._child is not None:
+            self._child.send("frame", note=body)
+
+    def _flooded(self, reason: str) -> None:
+        """More opaque traffic than this owner allows one job, in or out: it ends here."""
+        if not self._over.done():
+            self._leave(reason)
+            self._end(reason)
 
     def _task(self, received: Received) -> None:
         if received.error is not None:
