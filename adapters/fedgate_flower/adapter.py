@@ -20,7 +20,7 @@ from fedgate.manifest import Manifest
 from fedgate_flower import fab
 from fedgate_flower.capabilities import CAPABILITIES
 from fedgate_flower.project import PYPROJECT, has_flower_table, read_project
-from fedgate_flower.version import flwr_requirement, names_a_source_tree
+from fedgate_flower.version import SUPPORTED, flwr_requirement, names_a_source_tree
 from fedgate_flower.waiting import SETTINGS
 
 #: What Flower itself puts into a FAB, and people can read.
@@ -32,6 +32,7 @@ class FlowerAdapter(Adapter):
 
     framework: ClassVar[str] = "flower"
     capabilities: ClassVar[Capabilities] = CAPABILITIES
+    requires: ClassVar[tuple[str, ...]] = (f"flwr=={SUPPORTED}.*",)
 
     def recognises(self, tree: BundleTree) -> bool:
         return has_flower_table(tree.get(PYPROJECT, b""))

@@ -133,6 +133,8 @@ class Adapter(ABC):
     #: Lower-case name, as it appears in policies and listings.
     framework: ClassVar[str]
     capabilities: ClassVar[Capabilities]
+    #: What must be installed where its workloads run, as requirements: ``("flwr==1.41.*",)``.
+    requires: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def recognises(self, tree: BundleTree) -> bool:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from fedgate.bundle import Bundle, BundleTree, pack_files
 from fedgate.errors import BundleTooLarge, FedgateError, InvalidBundle, UnsupportedVersion
@@ -177,12 +178,28 @@ def test_an_app_that_our_flower_satisfies_is_accepted(dependency: str, specifier
     assert any("folder next to" in note for note in manifest.notes) == ("{root" in dependency)
 
 
-def test_another_flower_than_the_supported_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for installed in ("1.40.0", "1.42.0", None):
-        monkeypatch.setattr(version, "installed", lambda installed=installed: installed)
-        with pytest.raises(FedgateError) as refused:
-            version.require_supported()
-        assert "\n" not in str(refused.value)
+#: The releases of Flower that the adapter works with, and some that it does not.
+PASS, FAIL = ("1.41.0", "1.41.1", "1.41.0rc1"), ("1.28.0", "1.40.0", "1.42.0", "2.0.0", None)
+
+
+@pytest.mark.parametrize("installed", [*PASS, *FAIL])
+def test_these_releases_of_flower_pass_and_others_are_refused_in_a_sentence(
+    installed: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(version, "installed", lambda: installed)
+    (needed,) = FlowerAdapter.requires
+    if installed in PASS:
+        assert version.require_supported() == installed
+        assert Requirement(needed).specifier.contains(installed, prereleases=True)
+        return
+    with pytest.raises(FedgateError, match=r"flwr 1\.41, not with|not installed") as refused:
+        version.require_supported()
+    assert "\n" not in str(refused.value)
+    assert installed is None or not Requirement(needed).specifier.contains(installed)
+
+
+def test_the_release_that_is_installed_here_is_one_of_them() -> None:
+    assert version.installed() in PASS
 
 
 # -- FABs ----

@@ -10,6 +10,7 @@ import shutil
 from fedgate import __version__ as fedgate_version
 from fedgate.errors import Conflict, FedgateError, NotFound
 from fedgate_gateway.attestation import load_attester
+from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import EnclaveConfig, ProjectConfig, load_config
 from fedgate_gateway.enclave.job import EnclaveJob
 from fedgate_gateway.link.client import LinkClient, LinkCredentials, load_identity
@@ -25,6 +26,7 @@ class EnclaveHost:
     """One process; in production it is the whole of what a TEE measures and runs."""
 
     def __init__(self, config: EnclaveConfig) -> None:
+        require_frameworks(config.adapters, config.runtime)
         self._config = config
         self._projects: dict[str, ProjectConfig] = {}
         for path in config.projects:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fedgate import __version__ as fedgate_version
 from fedgate.errors import Conflict, Denied, FedgateError
+from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import ProjectConfig, SiteConfig, load_config
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient, LinkCredentials, load_identity
@@ -31,6 +32,7 @@ class SiteAgent:
     """One per data owner. Everything it does follows from its own files."""
 
     def __init__(self, config: SiteConfig) -> None:
+        require_frameworks(config.adapters, config.runtime)
         self._config = config
         projects = {}
         for path in config.projects:

@@ -45,7 +45,8 @@ def examine(spec: Spec, archive: bytes, config: SiteConfig) -> Examined:
         )
     adapter = plugins.recognise(bundle.tree, allowed=config.adapters)
     manifest = adapter.inspect(bundle.tree)
-    return Examined(bundle, manifest, choose_runtime(manifest.dependencies, config))
+    needed = (*adapter.requires, *manifest.dependencies)
+    return Examined(bundle, manifest, choose_runtime(needed, config))
 
 
 class Decider:
