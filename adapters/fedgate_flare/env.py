@@ -15,29 +15,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nvflare.apis.job_def import RunStatus
 from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import ExecEnv
 
 from fedgate.errors import FedgateError, InvalidBundle, Unavailable, error_from_dict
+from fedgate.job import JobState
 from fedgate.task import Scalar
+from fedgate_flare.run_status import STATUS
 
 _COMMAND = ("-m", "fedgate_gateway.cli.main")
 #: Exit code of a command that worked, but whose job did not succeed.
 _JOB_FAILED = (1, 75, 77)
-_STATUS: Mapping[str, RunStatus] = {
-    "submitted": RunStatus.SUBMITTED,
-    "in_review": RunStatus.SUBMITTED,
-    "queued": RunStatus.APPROVED,
-    "starting": RunStatus.DISPATCHED,
-    "running": RunStatus.RUNNING,
-    "succeeded": RunStatus.FINISHED_COMPLETED,
-    "failed": RunStatus.FINISHED_EXECUTION_EXCEPTION,
-    "cancelled": RunStatus.FINISHED_ABORTED,
-    "denied": RunStatus.FINISHED_CANT_SCHEDULE,
-    "expired": RunStatus.FINISHED_CANT_SCHEDULE,
-}
-_FINAL = frozenset(name for name, status in _STATUS.items() if str(status.value).startswith("FIN"))
 
 
 class FedgateEnv(ExecEnv):  # type: ignore[misc]
@@ -92,7 +80,7 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
 
     def get_job_status(self, job_id: str) -> str | None:
         """The status in FLARE's words, as ``FINISHED:COMPLETED``."""
-        return str(_STATUS[self._state(job_id)].value)
+        return str(STATUS[self._state(job_id)].value)
 
     def abort_job(self, job_id: str) -> None:
         self._run("cancel", job_id)
@@ -106,7 +94,7 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
             self._run("watch", job_id, timeout=timeout or None, ended=_JOB_FAILED)
         except subprocess.TimeoutExpired:
             return None
-        if self._state(job_id) not in _FINAL:
+        if not self._state(job_id).final:
             return None
         folder = self._output / job_id
         try:
@@ -116,8 +104,8 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
                 raise
         return str(folder.resolve()) if folder.is_dir() else None
 
-    def _state(self, job_id: str) -> str:
-        return str(self._run("show", job_id)["job"]["state"]).lower().replace("-", "_")
+    def _state(self, job_id: str) -> JobState:
+        return JobState(self._run("show", job_id)["job"]["state"])
 
     def _run(
         self, *arguments: object, timeout: float | None = None, ended: tuple[int, ...] = ()

@@ -13,9 +13,11 @@ from fedgate.adapter import Adapter
 from fedgate.bundle import BundleTree
 from fedgate.errors import AdapterFailed, FedgateError, PluginUnavailable, UnknownFramework
 from fedgate.front_door import FrontDoor
+from fedgate.side_door import SideDoor
 
 ADAPTERS = "fedgate.adapters"
 FRONT_DOORS = "fedgate.front_doors"
+SIDE_DOORS = "fedgate.side_doors"
 
 
 def names(group: str) -> list[str]:
@@ -70,6 +72,13 @@ def load_front_door(name: str, *, allowed: Collection[str] | None = None) -> Fro
     door = load(FRONT_DOORS, name, allowed=allowed)
     if not isinstance(door, FrontDoor):
         raise PluginUnavailable(f"the plugin {name!r} is not a front door")
+    return door
+
+
+def load_side_door(name: str, *, allowed: Collection[str] | None = None) -> SideDoor:
+    door = load(SIDE_DOORS, name, allowed=allowed)
+    if not isinstance(door, SideDoor):
+        raise PluginUnavailable(f"the plugin {name!r} is not a side door")
     return door
 
 

@@ -23,6 +23,7 @@ from fedgate_gateway.cli.commands import (
     dev,
     enclave,
     enrolment,
+    flare,
     flower,
     gateway,
     job,
@@ -60,7 +61,9 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_root)
-    for group in (job, site, audit, policy, plugin, token, enrolment, profile, enclave, flower):
+    for group in (
+        job, site, audit, policy, plugin, token, enrolment, profile, enclave, flower, flare,
+    ):  # fmt: skip
         app.add_typer(group.app)
     app.command("gateway")(gateway.gateway)
     app.command("dev")(dev.dev)

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated, Literal
@@ -79,6 +80,32 @@ async def _run(program: Callable[[], Awaitable[None]], name: str, *, stop_on_eof
         if not asked:
             raise
     log.info("%s: stopped", name)
+
+
+def stop_event(*, stop_on_eof: bool = False) -> threading.Event:
+    """For a program without an event loop: set by SIGTERM or SIGINT; a second signal ends at once.
+
+    Call it in the main thread.
+    """
+    asked = threading.Event()
+
+    def stop(_number: int, _frame: object) -> None:
+        if asked.is_set():
+            os._exit(128 + signal.SIGTERM)
+        asked.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    if stop_on_eof:
+        threading.Thread(target=_until_eof, args=(asked,), daemon=True).start()
+    return asked
+
+
+def _until_eof(then: threading.Event) -> None:
+    with suppress(OSError):
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+    then.set()
 
 
 def _on_eof(loop: asyncio.AbstractEventLoop, then: Callable[[], None]) -> None:
