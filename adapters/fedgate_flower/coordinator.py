@@ -50,6 +50,7 @@ def run_server_app(workload: Workload, federation: Federation) -> None:
         node_config={},
         state=RecordDict(),
         run_config=dict(loaded.run_config),
+        series_id=loaded.series_id,
     )
 
     def body() -> None:

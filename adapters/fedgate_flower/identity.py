@@ -14,6 +14,11 @@ def run_id(job: str) -> int:
     return _number("run", job)
 
 
+def series_id(series: str, job: str) -> int:
+    """Flower's id of a run's series; a job that names none is alone in its own."""
+    return _number("series", series) if series else _number("series of", job)
+
+
 def node_ids(job: str, sites: Sequence[str]) -> dict[str, int]:
     """Site name -> Flower's node id, in the order of ``sites``, all different."""
     ids: dict[str, int] = {}

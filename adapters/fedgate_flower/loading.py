@@ -8,6 +8,7 @@ from typing import Any
 
 from fedgate.adapter import Workload
 from fedgate.bundle import BundleTree
+from fedgate.job import SERIES
 from fedgate_flower import identity
 from fedgate_flower._flwr_private import borrow_in_aggregation, load_app, save_arrays_with_one_copy
 from fedgate_flower.project import PYPROJECT, FlowerProject, read_project
@@ -20,6 +21,7 @@ class LoadedProject:
 
     project: FlowerProject
     run_id: int
+    series_id: int
     run_config: dict[str, Any]
     nodes: dict[str, int]  # site -> node id
 
@@ -38,6 +40,7 @@ def load_project(workload: Workload) -> LoadedProject:
     return LoadedProject(
         project=project,
         run_id=identity.run_id(workload.job),
+        series_id=identity.series_id(str(workload.config.get(SERIES, "")), workload.job),
         run_config=project.run_config(overrides),
         nodes=identity.node_ids(workload.job, workload.sites),
     )

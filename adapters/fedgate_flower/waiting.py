@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 
 from fedgate.errors import DeadlineExceeded, InvalidConfig
+from fedgate.job import SERIES
 from fedgate.task import Scalar
 
 #: Settings of a job that are ours and not the app's start with this.
 PREFIX = "fedgate."
 NODE_WAIT = f"{PREFIX}node-wait-seconds"
 #: What a submitter may set besides the app's own settings, with its default.
-SETTINGS: Mapping[str, Scalar] = {NODE_WAIT: 120.0}
+SETTINGS: Mapping[str, Scalar] = {NODE_WAIT: 120.0, SERIES: ""}
 #: Polls further apart than this belong to a program that does something else in between.
 _GAP_SECONDS = 10.0
 

@@ -41,6 +41,7 @@ class FlowerWorker:
             },
             state=self._state.load(),
             run_config=dict(loaded.run_config),
+            series_id=loaded.series_id,
         )
         self._failure: BaseException | None = None
         self._app: Any = None

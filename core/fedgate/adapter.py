@@ -117,7 +117,7 @@ class SiteContext:
     name: str
     index: int
     sites: tuple[str, ...]
-    #: Survives the worker process; private to (site, job).
+    #: Survives the worker process; private to (site, job), or (site, series) where a job has one.
     state: Path
     #: Dataset name -> folder or file, read-only.
     datasets: Mapping[str, Path] = field(default_factory=dict)

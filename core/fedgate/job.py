@@ -9,6 +9,10 @@ from datetime import datetime
 
 from fedgate.errors import InvalidTransition
 
+#: The setting that names a job's series: its workers begin with what those of the last job of the
+#: same series remembered, each at its own site.
+SERIES = "fedgate.series"
+
 
 class JobState(enum.StrEnum):
     SUBMITTED = "submitted"

@@ -74,6 +74,21 @@ def test_a_framework_that_the_site_does_not_allow_is_not_even_inspected(tmp_path
         examine(spec(), BUNDLE, config(tmp_path, adapters=("flower",)))
 
 
+def test_an_owner_who_remembers_nothing_declines_a_series(tmp_path: Path) -> None:
+    series = spec(config='{"fedgate.series": "study"}')
+    manifest = examine(series, BUNDLE, config(tmp_path)).manifest
+    assert decider(tmp_path).before(series, manifest)
+    with pytest.raises(Denied, match="remembers nothing"):
+        decider(tmp_path, series_days=0).before(series, manifest)
+    assert decider(tmp_path, series_days=0).before(spec(), manifest)
+    never = (
+        OPEN
+        + 'forbid(principal, action, resource) when {context.config.contains("fedgate.series")};'
+    )
+    with pytest.raises(Denied):
+        decider(tmp_path, never).before(series, manifest)
+
+
 def test_a_job_of_the_project_is_accepted_with_the_policys_reason(tmp_path: Path) -> None:
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
     assert decider(tmp_path).before(spec(), manifest)

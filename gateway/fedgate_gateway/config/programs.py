@@ -194,6 +194,8 @@ class SiteConfig(Section):
     interpreters: Mapping[str, str] = {}
     #: What leaves this site.
     guard: Guard = Guard()
+    #: Days that a series of jobs is remembered here after its last one; 0: its jobs are declined.
+    series_days: float = Field(default=30, ge=0)
     #: Jobs that may run at once.
     max_jobs: int = Field(default=4, ge=1)
     #: Seconds without a gateway before running jobs are given up.

@@ -22,6 +22,7 @@ from fedgate_gateway.policy import digest
 from fedgate_gateway.sandbox.choose import open_sandbox
 from fedgate_gateway.site.decision import Decider, Examined, examine
 from fedgate_gateway.site.job import SiteJob
+from fedgate_gateway.site.series import SeriesFolders
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class SiteAgent:
         self._policy_digest = digest(self._decider.policy)
         self._sandbox = open_sandbox(config.runtime.sandbox)
         self._identity = load_identity(config.data)
+        self._series = SeriesFolders(config.data, config.series_days)
         self._accepted: dict[str, tuple[Spec, Examined]] = {}
         self._jobs: dict[str, SiteJob] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -182,6 +184,7 @@ class SiteAgent:
             spec, examined,
             config=self._config, decider=self._decider, link=self.link,
             identity=self._identity, sandbox=self._sandbox, report=self._audit,
+            series=self._series,
         )  # fmt: skip
 
     async def _run(self, job: SiteJob) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fedgate import plugins
 from fedgate.bundle import Bundle
 from fedgate.errors import Denied, InvalidBundle, NotFound
+from fedgate.job import SERIES
 from fedgate.manifest import Manifest
 from fedgate.task import frame_allowed
 from fedgate_gateway.attestation import Claims
@@ -22,6 +23,7 @@ from fedgate_gateway.policy import (
     decide_join,
 )
 from fedgate_gateway.site.dependencies import choose_runtime
+from fedgate_gateway.site.series import series_of
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Decider:
         Asked for each kind of evidence that this site trusts: one must do.
         """
         self._check_frames(manifest)
+        self._check_series(spec)
         decisions = [
             self._decide(spec, manifest, EvidenceFacts(kind, kind != "simulated"))
             for kind in self._config.evidence
@@ -94,6 +97,14 @@ class Decider:
                 f"site {self._config.name} does not allow the opaque traffic this workload needs",
                 why=", ".join(closed)[:1000],
                 remedy="its data owner can list them in guard.frames",
+            )
+
+    def _check_series(self, spec: Spec) -> None:
+        if series_of(spec.config) and not self._config.series_days:
+            raise Denied(
+                f"site {self._config.name} remembers nothing from one job to the next",
+                why="series_days is 0",
+                remedy=f"submit without {SERIES}, or ask its data owner",
             )
 
     def with_claims(self, spec: Spec, manifest: Manifest, claims: Claims) -> Decision:

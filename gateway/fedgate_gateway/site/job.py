@@ -30,6 +30,7 @@ from fedgate_gateway.site.decision import Decider, Examined
 from fedgate_gateway.site.egress import Egress
 from fedgate_gateway.site.guard import EgressGuard
 from fedgate_gateway.site.logs import WorkerLogs
+from fedgate_gateway.site.series import SeriesFolders, SeriesKey, series_of
 from fedgate_gateway.site.session import SiteSession
 from fedgate_proto.v1 import link_pb2 as pb
 
@@ -52,6 +53,7 @@ class SiteJob:
         identity: IdentityKey,
         sandbox: Sandbox,
         report: Callable[[str, str, dict[str, str]], None],
+        series: SeriesFolders,
     ) -> None:
         self.spec = spec
         self._examined = examined
@@ -62,6 +64,7 @@ class SiteJob:
         self._report = report
         self._guard = EgressGuard(config.guard)
         self._work = config.data / "jobs" / spec.job
+        self._series = series
         self._state = config.data / "state" / spec.job
         self._child: Child | None = None
         self._receiver: Receiver | None = None
@@ -95,6 +98,7 @@ class SiteJob:
         """Returns why it ended; never raises anything of ours."""
         try:
             await self._open()
+            await self._remember()
             await asyncio.to_thread(self._prepare)
             if not self._over.done():
                 self._start_worker()
@@ -126,6 +130,13 @@ class SiteJob:
                 self._receiver.close()
             else:
                 return
+
+    async def _remember(self) -> None:
+        """What a worker keeps goes with its job, unless it stays for the next one of a series."""
+        spec, manifest = self.spec, self._examined.manifest
+        if name := series_of(spec.config):
+            key = SeriesKey(spec.project, spec.submitter, manifest.framework, manifest.name, name)
+            self._state = await self._series.take(key, spec.job)
 
     def _refuse(self, error: FedgateError) -> str:
         reason = str(error)
@@ -228,10 +239,11 @@ class SiteJob:
             self.session.channel.close()
         self._egress.close()
         await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
+        self._series.give_back(self.spec.job)
 
     def forget(self) -> None:
-        """The job has ended everywhere: its state is no longer needed."""
-        shutil.rmtree(self._state, ignore_errors=True)
+        """The job has ended everywhere: its state is no longer needed, unless a series' is."""
+        shutil.rmtree(self._config.data / "state" / self.spec.job, ignore_errors=True)
 
     # -- from the enclave ----------------------------------------------------------------------
 

@@ -126,13 +126,15 @@ def list_jobs(
 def show(
     job: JobArgument, profile: ProfileOption = None, format: FormatOption = Format.TABLE
 ) -> None:
-    """A job, what its data owners decided, and what it released."""
+    """A job, what it runs and depends on, what its data owners decided, and what it released."""
     with _client(profile) as client:
         found = {**client.job(job), "outputs": client.outputs(job)}
 
     def people() -> None:
         shown = found["job"]
         output.details([(key.replace("_", " "), value) for key, value in shown.items()])
+        print()
+        output.details(_described(found["bundle"]["manifest"]))
         print()
         output.table(found["sites"], {"site": "SITE", "decision": "DECISION", "reason": "REASON"})
         if found["outputs"]:
@@ -141,6 +143,20 @@ def show(
             output.table(found["outputs"], columns)
 
     output.show(format, found, people)
+
+
+def _described(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What a reviewer asks of a bundle, as its adapter read it."""
+    asks = f"{manifest['framework']} {manifest['framework_version']}".strip()
+    return [
+        ("workload", f"{manifest['name']} {manifest['version']}".strip()),
+        ("made for", asks),
+        *manifest["entry_points"].items(),
+        ("depends on", manifest["dependencies"]),
+        ("components", manifest["components"]),
+        ("opaque frames", manifest["frames"]),
+        *(("note", note) for note in manifest["notes"]),
+    ]
 
 
 @app.command()

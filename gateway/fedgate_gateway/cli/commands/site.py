@@ -125,6 +125,44 @@ def logs(
 
 
 @app.command()
+def series(
+    config: ConfigOption,
+    forget: Annotated[str, typer.Option(metavar="SERIES", help="Remove what it left here.")] = "",
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """What workers of a series of jobs remember at this site, until series_days are over.
+
+    \b
+    fedgate site series --config site.toml
+    fedgate site series --config site.toml --forget ward-study
+    """
+    from fedgate_gateway.config import SiteConfig, load_config
+    from fedgate_gateway.site.series import SeriesFolders
+
+    loaded = load_config(SiteConfig, config)
+    folders = SeriesFolders(loaded.data, loaded.series_days)
+    if forget:
+        folders.forget(forget)
+    listed = [
+        {
+            "series": one.key.series,
+            "app": one.key.app,
+            "project": one.key.project,
+            "submitter": one.key.submitter,
+            "job": one.job,
+            "used": one.used.isoformat(timespec="seconds"),
+            "bytes": one.size(),
+        }
+        for one in folders.list()
+    ]
+    columns = {
+        "series": "SERIES", "app": "APP", "project": "PROJECT", "submitter": "SUBMITTER",
+        "job": "LAST JOB", "used": "USED", "bytes": "BYTES",
+    }  # fmt: skip
+    output.show(format, {"series": listed}, lambda: output.table(listed, columns))
+
+
+@app.command()
 def run(
     config: ConfigOption,
     log_format: LogFormatOption = "plain",
