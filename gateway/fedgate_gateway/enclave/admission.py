@@ -1,0 +1,52 @@
+"""What must hold before an enclave touches anything of a job, and what it is that it will run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from fedgate import plugins
+from fedgate.bundle import Bundle
+from fedgate.errors import Denied, InvalidBundle
+from fedgate.manifest import Manifest
+from fedgate_gateway.config import ProjectConfig
+from fedgate_gateway.link.cargo import fetch_bundle
+from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.link.spec import Spec
+from fedgate_gateway.link.terms import fingerprint
+
+
+def check(spec: Spec, project: ProjectConfig) -> None:
+    """The project file against what the gateway asks for; raises :class:`Denied`."""
+    outside = [site for site in spec.sites if site not in project.members]
+    if outside:
+        raise Denied(f"site {outside[0]!r} is not a member of {project.name}")
+    rules = project.release
+    if "sealed" not in (rules.model, rules.artifacts, rules.logs):
+        return
+    if not spec.recipient:
+        raise Denied(
+            "the project releases sealed outputs, and the job names no key to seal to",
+            remedy="submit with a recipient key",
+        )
+    if fingerprint(spec.recipient) not in project.recipients:
+        raise Denied(
+            "the job's recipient key is not one of the project's",
+            why=f"it is {fingerprint(spec.recipient)}",
+            remedy="add its fingerprint to `recipients` in the project file",
+        )
+
+
+async def open_bundle(
+    link: LinkClient, spec: Spec, adapters: Sequence[str]
+) -> tuple[Bundle, Manifest]:
+    """The bundle that the job names and no other; raises :class:`InvalidBundle` and the errors of
+    fetching and inspecting it.
+    """
+    archive = await fetch_bundle(link, spec.job, spec.bundle_bytes)
+    bundle = await asyncio.to_thread(Bundle.read, archive)
+    if bundle.digest != spec.bundle:
+        raise InvalidBundle(
+            "the gateway delivered another bundle", why=f"{bundle.digest}, not {spec.bundle}"
+        )
+    return bundle, plugins.recognise(bundle.tree, allowed=adapters).inspect(bundle.tree)

@@ -1,0 +1,95 @@
+"""Which sites of a job are ready, which are lost and why, and who is away for a moment only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+
+class Attendance:
+    """Of one job. A site is neither ready nor lost until it says or shows which.
+
+    ``on_ready`` and ``on_lost`` hear of each change, once.
+    """
+
+    def __init__(
+        self,
+        sites: Sequence[str],
+        *,
+        grace_seconds: float,
+        on_ready: Callable[[str], None],
+        on_lost: Callable[[str, str], None],
+    ) -> None:
+        """``grace_seconds``: how long a site's link may be down before the site counts as lost."""
+        self.sites = tuple(sites)
+        self.ready: set[str] = set()
+        self.lost: dict[str, str] = {}
+        self.changed = asyncio.Event()
+        self._grace_seconds = grace_seconds
+        self._on_ready = on_ready
+        self._on_lost = on_lost
+        self._grace: dict[str, asyncio.TimerHandle] = {}
+        self._absent: dict[str, bool] = {}  # sites lost for their absence -> were they ready
+
+    @property
+    def left(self) -> list[str]:
+        """Sites that take part, or still can."""
+        return [site for site in self.sites if site not in self.lost]
+
+    def losses(self) -> str:
+        """For people: each lost site with its reason."""
+        return "; ".join(f"{site}: {why}" for site, why in self.lost.items())
+
+    def joins(self, site: str) -> None:
+        """It has a new session: what was before does not count."""
+        self.ready.discard(site)
+        self.lost.pop(site, None)
+        self._absent.pop(site, None)
+        self._stop_grace(site)
+
+    def resumes(self, site: str) -> None:
+        """Its session outlived its absence: it is again what it was."""
+        was_ready = self._absent.pop(site, None)
+        if was_ready is not None:
+            self.lost.pop(site, None)
+            if was_ready:
+                self.is_ready(site)
+
+    def is_ready(self, site: str) -> None:
+        """Ignored of a lost site: only :meth:`joins` or :meth:`resumes` bring one back."""
+        if site in self.lost or site in self.ready:
+            return
+        self.ready.add(site)
+        self._on_ready(site)
+        self.changed.set()
+
+    def lose(self, site: str, reason: str) -> None:
+        self._stop_grace(site)
+        if site in self.lost:
+            return
+        self.lost[site] = reason
+        self.ready.discard(site)
+        self.changed.set()
+        self._on_lost(site, reason)
+
+    def online(self, site: str, online: bool) -> None:
+        """What the gateway says of a site's link; its session may outlive a short absence."""
+        if online:
+            self._stop_grace(site)
+        elif site in self.sites and site not in self._grace and site not in self.lost:
+            self._grace[site] = asyncio.get_running_loop().call_later(
+                self._grace_seconds, self._missing, site
+            )
+
+    def _missing(self, site: str) -> None:
+        self._absent[site] = site in self.ready
+        self.lose(site, "it lost its connection")
+
+    def _stop_grace(self, site: str) -> None:
+        timer = self._grace.pop(site, None)
+        if timer is not None:
+            timer.cancel()
+
+    def close(self) -> None:
+        for timer in self._grace.values():
+            timer.cancel()
