@@ -15,7 +15,11 @@ def run_id(job: str) -> int:
 
 
 def series_id(series: str, job: str) -> int:
-    """Flower's id of a run's series; a job that names none is alone in its own."""
+    """Flower's id of a run's series: a name that is a number is that number already, and a job
+    that names none is alone in its own.
+    """
+    if series.isdecimal() and len(series) < 20 and 0 < int(series) <= _LAST:
+        return int(series)
     return _number("series", series) if series else _number("series of", job)
 
 

@@ -153,6 +153,15 @@ def test_node_ids_are_stable_distinct_and_far_from_flowers_own() -> None:
     assert identity.run_id("job-1") not in ids.values()
 
 
+def test_a_series_has_a_number_and_jobs_without_one_are_alone() -> None:
+    assert identity.series_id("study", "job-1") == identity.series_id("study", "job-2")
+    alone = {identity.series_id("", "job-1"), identity.series_id("", "job-2")}
+    assert len(alone | {identity.series_id("study", "job-1"), identity.run_id("job-1")}) == 4
+    assert identity.series_id("2026", "job-1") == 2026
+    assert identity.series_id("9" * 63, "job-1") == identity.series_id("9" * 63, "job-2")
+    assert 0 < identity.series_id("9" * 63, "job-1") < 2**63
+
+
 def test_overrides_must_be_settings_that_the_app_knows() -> None:
     project = FlowerProject("p", "n", "1", "s:a", "c:a", {"rounds": 3, "lr": 0.1}, ())
     assert project.run_config({"lr": 1}) == {"rounds": 3, "lr": 1}

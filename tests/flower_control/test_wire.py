@@ -105,6 +105,15 @@ def test_sites_datasets_and_limits_are_settings_of_the_run(ask, archive):
     assert order.config == {"lr": 0.5, "fedgate.node-wait-seconds": 9.0}
 
 
+def test_a_series_by_its_number_is_one_by_its_name(ask, archive):
+    _, order = orders.read(ask(archive, series_id=2026))
+    assert order.config == {"fedgate.series": 2026}
+    with pytest.raises(InvalidMessage, match="two series"):
+        orders.read(
+            ask(archive, series_id=1, override_config={"fedgate.series": pb.Scalar(text="a")})
+        )
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

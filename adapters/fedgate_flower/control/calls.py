@@ -13,6 +13,8 @@ from starlette.responses import Response
 
 from fedgate.errors import InvalidMessage, NotFound
 from fedgate.front_door import Caller, Desk, Lines
+from fedgate.job import SERIES
+from fedgate_flower import identity
 from fedgate_flower.control import orders, runs
 from fedgate_flower.control import wire_pb2 as pb
 from fedgate_flower.control.serving import AROUND, SMALL, answer, asker, read, stream
@@ -61,6 +63,8 @@ class Calls:
             note=runs.note(sight),
             federation=runs.federation(sight.job.project),
         )
+        if series := sight.job.config.get(SERIES):
+            told.series_id = identity.series_id(str(series), sight.job.id)
         return answer(told)
 
     async def list_runs(self, request: Request, caller: Caller) -> Response:

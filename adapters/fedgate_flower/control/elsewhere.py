@@ -12,6 +12,7 @@ _NO_HUB = "apps come from your directory: `flwr run . NAME`"
 _PROJECTS = "a federation is a project of this gateway, and its administrator configures those"
 _SITES = "see `fedgate site list`; a data owner joins with `fedgate site enroll`"
 _AGENTS = "Fedgate runs apps that have a ServerApp and a ClientApp"
+_SERIES = "a series is named by its runs: --run-config 'fedgate.series=\"study\"'"
 _NAME = re.compile(r"[a-z][a-z-]{0,63}")
 
 #: The start of a call's name -> what to say; the first that fits.
@@ -33,6 +34,9 @@ _HINTS = (
     ("stream-run-events", "see `flwr log`, or `fedgate job watch`"),
     ("start-automation", "runs are started one by one, and each is decided on"),
     ("list-automations", "runs are started one by one, and each is decided on"),
+    ("list-run-series", _SERIES),
+    ("get-run-series", _SERIES),
+    ("update-run-series", _SERIES),
     ("stop-automation", "runs are started one by one, and each is decided on"),
 )
 _FEDERATION_WORDS = ("federation", "invitation")

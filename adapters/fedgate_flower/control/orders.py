@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from fedgate.errors import InvalidBundle, InvalidMessage
 from fedgate.front_door import Order
+from fedgate.job import SERIES
 from fedgate.task import Scalar
 from fedgate_flower.control import wire_pb2 as pb
 from fedgate_flower.control.runs import project_of
@@ -43,6 +44,8 @@ def read(request: pb.StartRunRequest) -> tuple[bytes, Order]:
             remedy="leave --federation-config out, and `options` of the connection",
         )
     config = _config(request)
+    if request.series_id and config.setdefault(SERIES, request.series_id) != request.series_id:
+        raise InvalidMessage(f"the run names two series: its series_id and {SERIES}")
     order = Order(
         project=project_of(request.federation),
         sites=_names(config, SITES),

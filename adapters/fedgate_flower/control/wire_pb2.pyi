@@ -35,7 +35,7 @@ class SimulationConfig(_message.Message):
     def __init__(self) -> None: ...
 
 class StartRunRequest(_message.Message):
-    __slots__ = ("fab", "override_config", "override_federation_config", "app_spec", "federation")
+    __slots__ = ("fab", "override_config", "override_federation_config", "app_spec", "federation", "series_id")
     class OverrideConfigEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -48,22 +48,26 @@ class StartRunRequest(_message.Message):
     OVERRIDE_FEDERATION_CONFIG_FIELD_NUMBER: _ClassVar[int]
     APP_SPEC_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    SERIES_ID_FIELD_NUMBER: _ClassVar[int]
     fab: Fab
     override_config: _containers.MessageMap[str, Scalar]
     override_federation_config: SimulationConfig
     app_spec: str
     federation: str
-    def __init__(self, fab: _Optional[_Union[Fab, _Mapping]] = ..., override_config: _Optional[_Mapping[str, Scalar]] = ..., override_federation_config: _Optional[_Union[SimulationConfig, _Mapping]] = ..., app_spec: _Optional[str] = ..., federation: _Optional[str] = ...) -> None: ...
+    series_id: int
+    def __init__(self, fab: _Optional[_Union[Fab, _Mapping]] = ..., override_config: _Optional[_Mapping[str, Scalar]] = ..., override_federation_config: _Optional[_Union[SimulationConfig, _Mapping]] = ..., app_spec: _Optional[str] = ..., federation: _Optional[str] = ..., series_id: _Optional[int] = ...) -> None: ...
 
 class StartRunResponse(_message.Message):
-    __slots__ = ("run_id", "note", "federation")
+    __slots__ = ("run_id", "note", "series_id", "federation")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    SERIES_ID_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
     run_id: int
     note: str
+    series_id: int
     federation: str
-    def __init__(self, run_id: _Optional[int] = ..., note: _Optional[str] = ..., federation: _Optional[str] = ...) -> None: ...
+    def __init__(self, run_id: _Optional[int] = ..., note: _Optional[str] = ..., series_id: _Optional[int] = ..., federation: _Optional[str] = ...) -> None: ...
 
 class StreamLogsRequest(_message.Message):
     __slots__ = ("run_id", "after_timestamp")
