@@ -14,8 +14,8 @@ VENV ?= .venv
 PYTHON ?= $(shell ./.ci/find-python)
 TESTS ?=
 BENCH ?=
-# Tests start many processes: more runners than this only wait for each other on two cores.
-JOBS ?= 2
+# Tests with real processes wait about as much as they compute: four runners keep two cores busy.
+JOBS ?= 4
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.fedgate-installed
@@ -42,7 +42,7 @@ demo: $(STAMP) ## a federation on loopback runs a Flower app and a FLARE job; no
 	@$(BIN)/python examples/demo.py
 
 test: $(STAMP) ## the whole test suite
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(STAMP) ## style, format, types (strict), and the direction of imports
 	$(BIN)/ruff check .

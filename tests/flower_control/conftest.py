@@ -69,7 +69,7 @@ def gateway_config(data: Path, **changes) -> GatewayConfig:
     return GatewayConfig(**{**fields, **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config() -> Callable[..., GatewayConfig]:
     return gateway_config
 
@@ -93,11 +93,21 @@ def state(data: Path) -> Iterator[GatewayState]:
     opened.close()
 
 
-@pytest.fixture
-def client(state: GatewayState) -> Iterator[TestClient]:
+def client_of(state: GatewayState) -> Iterator[TestClient]:
     app = create_app(state)
     with TestClient(app, base_url=f"https://{HOST}:8443", raise_server_exceptions=False) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def open_client() -> Callable[[GatewayState], Iterator[TestClient]]:
+    """For a gateway that the tests of a file share."""
+    return client_of
+
+
+@pytest.fixture
+def client(state: GatewayState) -> Iterator[TestClient]:
+    yield from client_of(state)
 
 
 @pytest.fixture

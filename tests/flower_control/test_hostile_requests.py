@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
+from collections.abc import Iterator
 from inspect import getsource
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,12 +17,28 @@ from fedgate_flower.control import wire_pb2 as pb
 from fedgate_flower.control.door import FlowerFrontDoor
 from fedgate_gateway.api.app import create_app
 from fedgate_gateway.control.principal import Scope
-from fedgate_gateway.control.state import open_gateway_state
+from fedgate_gateway.control.state import GatewayState, open_gateway_state
 
 PROTOBUF = {"Content-Type": "application/protobuf"}
 CLOSED = ["start-run", "list-runs", "stream-logs", "stop-run", "pull-artifacts", "list-nodes",
           "no-such-call"]  # fmt: skip
 LIMIT = 200_000  # bundle_bytes of this gateway
+
+
+@pytest.fixture(scope="module")
+def state(
+    first_start: Path, tmp_path_factory: pytest.TempPathFactory, make_config
+) -> Iterator[GatewayState]:
+    """One for all: what is refused changes nothing, and the next request finds out if it did."""
+    data = shutil.copytree(first_start, tmp_path_factory.mktemp("shared") / "data")
+    opened = open_gateway_state(make_config(data))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def client(state: GatewayState, open_client) -> Iterator[TestClient]:
+    yield from open_client(state)
 
 
 def bearer(text: str) -> dict[str, str]:
