@@ -90,6 +90,7 @@ from nvflare.private.fed.client import client_runner as client_runner_module  # 
 from nvflare.private.fed.client.client_app_runner import ClientAppRunner  # noqa: E402
 from nvflare.private.fed.client.command_agent import CommandAgent  # noqa: E402
 from nvflare.private.fed.server import fed_server as fed_server_module  # noqa: E402
+from nvflare.private.fed.server import job_cmds as job_cmds_module  # noqa: E402
 from nvflare.private.fed.server.admin import FedAdminServer  # noqa: E402
 from nvflare.private.fed.server.fed_server import FederatedServer  # noqa: E402
 from nvflare.private.fed.server.info_coll_cmd import InfoCollectorCommandModule  # noqa: E402
@@ -176,6 +177,7 @@ __all__ = [
     "fobs_core",
     "fobs_initialize",
     "init_security_content_service",
+    "job_cmds_module",
     "make_meta",
     "new_cell_message",
     "prepare_builders",

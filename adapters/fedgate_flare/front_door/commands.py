@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from nvflare.apis.fl_constant import AdminCommandNames
@@ -25,7 +24,6 @@ from fedgate_flare._nvflare_private import (
     TrainingCommandModule,
     make_meta,
 )
-from fedgate_flare.front_door.archive import read_upload
 from fedgate_flare.front_door.job_manager import DoorJobManager
 
 _OFFERED = frozenset(
@@ -61,11 +59,6 @@ class JobCommands(JobCommandModule):  # type: ignore[misc]
         self._manager = manager
 
     def submit_job(self, conn: Any, args: list[str]) -> None:
-        try:
-            read_upload(Path(conn.get_prop(ConnProps.FILE_LOCATION)))
-        except FedgateError as error:  # before FLARE opens it, which bounds nothing
-            refuse(conn, error)
-            return
         self._in_its_own_words(conn, lambda: super(JobCommands, self).submit_job(conn, args))
 
     def clone_job(self, conn: Any, args: list[str]) -> None:

@@ -145,7 +145,8 @@ class Errands:
             if errand.job or self._hand_in(errand, book):
                 self._follow(errand, book)
         except Exception:  # a mistake of ours must not leave a job that nobody looks after unsaid
-            log.exception("lost track of job %s", errand.name)
+            if not self._stop.is_set():
+                log.exception("lost track of job %s", errand.name)
         finally:
             errand.settled.set()
             errand.over.set()
@@ -220,6 +221,7 @@ class Errands:
                 book.refused(errand.name, error)
                 return
             except FedgateError as error:
-                log.warning("job %s: %s", errand.name, error)
+                if not self._stop.is_set():
+                    log.warning("job %s: %s", errand.name, error)
             self._stop.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

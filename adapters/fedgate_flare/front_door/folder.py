@@ -39,7 +39,19 @@ class DoorFolder:
         Raises :class:`InvalidConfig` for a folder that others may enter, and :class:`Conflict`
         when another door runs in it.
         """
-        os.umask(0o077)
+        before = os.umask(0o077)
+        try:
+            with self._locked():
+                for folder in (self.uploads, self.scratch):
+                    shutil.rmtree(folder, ignore_errors=True)
+                for folder in (self.jobs, self.snapshots, self.logs, self.uploads, self.scratch):
+                    folder.mkdir(exist_ok=True)
+                yield
+        finally:
+            os.umask(before)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             if self.root.stat().st_mode & 0o077:
@@ -61,8 +73,4 @@ class DoorFolder:
                     f"another front door runs in {self.root}",
                     remedy="stop it, or use another data folder",
                 ) from None
-            for folder in (self.uploads, self.scratch):
-                shutil.rmtree(folder, ignore_errors=True)
-            for folder in (self.jobs, self.snapshots, self.logs, self.uploads, self.scratch):
-                folder.mkdir(exist_ok=True)
             yield

@@ -42,6 +42,11 @@ class Wanted:
     port: int
     admins: tuple[str, ...]
 
+    @property
+    def is_local(self) -> bool:
+        """FLARE binds to loopback for these, and to all interfaces for any other host."""
+        return self.host == "localhost" or self.host.startswith("127.")
+
 
 def settle(folder: DoorFolder, host: str, port: int, admins: Sequence[str]) -> Wanted:
     """What was chosen, completed by what was chosen before; raises :class:`InvalidConfig`."""

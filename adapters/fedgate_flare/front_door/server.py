@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import socket
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,6 +26,7 @@ from fedgate_flare._nvflare_private import (
     ServerStatus,
     fed_server_module,
     fl_conf_module,
+    job_cmds_module,
     server_deployer_module,
     server_train_module,
 )
@@ -33,11 +36,14 @@ from fedgate_flare.front_door.folder import DoorFolder
 from fedgate_flare.front_door.job_log import JobLogs
 from fedgate_flare.front_door.job_manager import DoorJobManager
 from fedgate_flare.front_door.job_runner import DoorJobRunner
-from fedgate_flare.front_door.provisioning import hand_out, provision, settle
+from fedgate_flare.front_door.provisioning import Wanted, hand_out, provision, settle
 from fedgate_flare.front_door.server_config import write_config
+from fedgate_flare.front_door.validator import UploadValidator
 
 log = logging.getLogger(__name__)
 
+#: FLARE's housekeeping threads look this often whether the server is being shut down.
+_CLEANUP_SECONDS = 0.3
 #: It would move the job store elsewhere (nvflare/apis/impl/job_def_manager.py).
 _STORE_VARIABLE = "NVFL_JOB_STORE_ROOT"
 
@@ -56,6 +62,7 @@ def serve(
         provision(folder, wanted)
         kits = hand_out(folder, wanted, settings.kits)
         write_config(folder)
+        _require_free(wanted)
         opened = OpenDoor(f"grpc://{wanted.host}:{wanted.port}", kits)
         code = _Door(folder, submitter, settings, stop).run(lambda: ready(opened))
     if code:
@@ -64,6 +71,20 @@ def serve(
             why="its log above says why",
             remedy=f"check that port {wanted.port} is free",
         )
+
+
+def _require_free(wanted: Wanted) -> None:
+    """A gRPC server shares a port with others of the same user, and says nothing of a taken one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1" if wanted.is_local else "", wanted.port))
+        except OSError as error:
+            raise Unavailable(
+                f"port {wanted.port} is taken",
+                why=str(error.strerror or error),
+                remedy="choose another with --port",
+            ) from error
 
 
 class _Door:
@@ -80,11 +101,13 @@ class _Door:
         self._errands = Errands(submitter, settings.order, stop)
         self._manager = DoorJobManager(folder, self._errands, submitter, JobLogs(folder.logs))
         self._server: Any = None
+        self._deployed = threading.Event()
 
     def run(self, ready: Callable[[], None]) -> int:
         """FLARE's main program, until we are asked to stop; its exit code."""
         os.environ.pop(_STORE_VARIABLE, None)
         server_deployer_module.JobRunner = partial(DoorJobRunner, errands=self._errands)
+        job_cmds_module.JobMetaValidator = UploadValidator
         fl_conf_module.ServerDeployer = partial(_Deployer, self)
         fed_server_module.Cell = _DoorCell
         server_train_module.create_admin_server = partial(self._admin_server, ready)
@@ -104,6 +127,7 @@ class _Door:
 
     def deployed(self, server: Any) -> None:
         self._server = server
+        self._deployed.set()
         self._manager.attach(server.engine)
 
     @property
@@ -120,11 +144,13 @@ class _Door:
         )
 
     def _wait(self) -> None:
+        """FLARE's own shutdown (private/fed/server/server_engine.py), but for its restart files."""
         self._stop.wait()
         log.info("front door: stopping")
-        if self._server is not None:
-            self._server.fl_shutdown()
-            self._server.status = ServerStatus.SHUTDOWN
+        self._deployed.wait()
+        self._server.fl_shutdown()
+        time.sleep(_CLEANUP_SECONDS)
+        self._server.status = ServerStatus.SHUTDOWN
 
 
 class _Deployer(ServerDeployer):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -102,6 +103,7 @@ def front_door(
             output.table(rows, {"who": "ADMIN", "kit": "START-UP KIT"})
 
         output.show(format, told, people)
+        sys.stdout.flush()
 
     door = load_side_door("flare")
     with Client(load_profile(profile)) as client:
