@@ -6,14 +6,16 @@ import json
 import os
 import re
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
@@ -28,6 +30,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "examples" / "flower-breast-cancer"
 BIN = Path(sys.executable).parent
+WARM = Path(__file__).with_name("warm_command.py")
 SECONDS = 90
 ROUNDS = "num-server-rounds"
 
@@ -57,6 +60,8 @@ class Shell:
     federation: Federation
     home: Path
     app: Path
+    #: The process that runs `flwr`, once it was needed.
+    warm: subprocess.Popen[str] | None = field(default=None, repr=False)
 
     def environment(self) -> dict[str, str]:
         return {
@@ -69,7 +74,33 @@ class Shell:
             "COLUMNS": "300",
         }
 
+    def flwr(self, *command: object) -> Ran:
+        """What ``self("flwr", …)`` does, without a second of imports each time."""
+        if self.warm is None:
+            self.warm = subprocess.Popen(
+                [sys.executable, WARM, str(BIN / "flwr")], env=self.environment(), cwd=self.app,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+            )  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            call = [list(map(str, command)), str(out), str(err)]
+            killer = threading.Timer(SECONDS, os.killpg, (self.warm.pid, signal.SIGKILL))
+            killer.start()
+            print(json.dumps(call), file=self.warm.stdin, flush=True)
+            code = self.warm.stdout.readline()
+            killer.cancel()
+            assert code, f"flwr {call[0]} took longer than {SECONDS} s"
+            ran = Ran(int(code), out.read_text(), err.read_text())
+        assert "Traceback" not in ran.out + ran.err
+        return ran
+
+    def close(self) -> None:
+        if self.warm is not None:
+            self.warm.stdin.close()
+            self.warm.wait(10)
+
     def __call__(self, *command: object) -> Ran:
+        """A command as its installed script."""
         program, *arguments = map(str, command)
         done = subprocess.run(
             [str(BIN / program), *arguments], env=self.environment(), cwd=self.app,
@@ -79,7 +110,7 @@ class Shell:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def shown(self, run_id: int) -> dict:
-        told = self("flwr", "ls", "gw", "--run-id", run_id, "--format", "json")
+        told = self.flwr("ls", "gw", "--run-id", run_id, "--format", "json")
         (run,) = json.loads(told.out)["runs"]
         return run
 
@@ -111,6 +142,7 @@ def shell(tmp_path_factory) -> Iterator[Shell]:
         connected = person("fedgate", "flower", "connect", "gw", "--format", "json")
         assert connected.code == 0, connected.err
         yield person
+        person.close()
     until = time.monotonic() + 15
     while leftovers(folder) and time.monotonic() < until:
         time.sleep(0.1)
@@ -137,10 +169,10 @@ def test_a_run_is_streamed_from_review_to_release(finished):
 
 def test_runs_are_listed_for_people_and_for_programs(shell, finished):
     run_id, _ = finished
-    listed = shell("flwr", "ls", "gw")
+    listed = shell.flwr("ls", "gw")
     assert str(run_id) in listed.out
     assert "finished:completed" in listed.out
-    (run,) = [r for r in json.loads(shell("flwr", "ls", "gw", "--format", "json").out)["runs"]
+    (run,) = [r for r in json.loads(shell.flwr("ls", "gw", "--format", "json").out)["runs"]
               if r["run-id"] == str(run_id)]  # fmt: skip
     assert run["fab-id"] == "fedgate-examples/breast-cancer"
     assert run["federation-id"] == "@fedgate/demo"
@@ -148,7 +180,7 @@ def test_runs_are_listed_for_people_and_for_programs(shell, finished):
 
 
 def test_the_hash_that_is_shown_is_the_one_of_flwr_build(shell, finished, tmp_path):
-    built = shell("flwr", "build", "--app", str(shell.app))
+    built = shell.flwr("build", "--app", str(shell.app))
     assert built.code == 0, built.text
     (fab,) = shell.app.glob("*.fab")
     from fedgate.bundle import digest_of
@@ -162,7 +194,7 @@ def test_the_hash_that_is_shown_is_the_one_of_flwr_build(shell, finished, tmp_pa
 def test_a_log_can_be_read_again(shell, finished):
     run_id, _ = finished
     for how in ("--stream", "--show"):
-        again = shell("flwr", "log", run_id, "gw", how)
+        again = shell.flwr("log", run_id, "gw", how)
         assert again.code == 0
         assert "round 2 train: 2 of 2 sites" in again.out
         assert "succeeded" in again.out
@@ -170,7 +202,7 @@ def test_a_log_can_be_read_again(shell, finished):
 
 def test_what_was_released_is_pulled_sealed_and_opened(shell, finished, tmp_path):
     run_id, _ = finished
-    pulled = shell("flwr", "pull", run_id, "gw")
+    pulled = shell.flwr("pull", run_id, "gw")
     assert pulled.code == 0, pulled.text
     url = re.search(r"https://\S+", pulled.out)[0]
     trusted = ssl.create_default_context(cafile=str(shell.federation.profile.ca))
@@ -188,20 +220,20 @@ def test_what_was_released_is_pulled_sealed_and_opened(shell, finished, tmp_path
 
 
 def test_a_run_is_stopped(shell):
-    run_id = shell("flwr", "run", ".", "gw", "--run-config", f"{ROUNDS}=1000000").run_id
+    run_id = shell.flwr("run", ".", "gw", "--run-config", f"{ROUNDS}=1000000").run_id
     shell.wait(run_id, "running")
-    stopped = shell("flwr", "stop", run_id, "gw")
+    stopped = shell.flwr("stop", run_id, "gw")
     assert stopped.code == 0, stopped.text
     assert f"Run {run_id} successfully stopped" in stopped.out
     assert shell.shown(run_id)["status"] == "finished:stopped"
-    again = shell("flwr", "stop", run_id, "gw")
+    again = shell.flwr("stop", run_id, "gw")
     assert again.code == 1
     assert "has ended already" in again.text
 
 
 def test_a_denied_run_says_who_and_why(shell):
     overrides = 'fedgate.datasets="payroll"'
-    ran = shell("flwr", "run", ".", "gw", "--stream", "--run-config", overrides)
+    ran = shell.flwr("run", ".", "gw", "--stream", "--run-config", overrides)
     assert "denied: " in ran.out
     assert "payroll" in ran.out
     run = shell.shown(ran.run_id)
@@ -211,7 +243,7 @@ def test_a_denied_run_says_who_and_why(shell):
 
 
 def test_a_policy_s_no_comes_before_there_is_a_run(shell):
-    ran = shell("flwr", "run", ".", "gw", "--run-config", 'fedgate.sites="site-1"')
+    ran = shell.flwr("run", ".", "gw", "--run-config", 'fedgate.sites="site-1"')
     assert ran.code == 1
     assert "A job needs at least two sites." in ran.text
     assert "Successfully started" not in ran.out
@@ -231,14 +263,14 @@ def test_a_policy_s_no_comes_before_there_is_a_run(shell):
     ],
 )
 def test_what_cannot_be_is_answered_with_a_sentence(shell, command, words):
-    ran = shell("flwr", *command)
+    ran = shell.flwr(*command)
     assert ran.code == 1
     assert words in ran.text
 
 
 def test_a_command_that_was_logged_in_outlives_a_restart_of_the_gateway(shell, finished):
     shell.federation.restart("gateway")
-    listed = shell("flwr", "ls", "gw")
+    listed = shell.flwr("ls", "gw")
     assert listed.code == 0, listed.text
     assert str(finished[0]) in listed.out
 
