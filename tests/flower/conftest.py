@@ -7,12 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fedgate.adapter import SiteInfo
 from fedgate.model import Model
 from fedgate.task import Failure, Frame, Result, Task, TaskError
+from fedgate_gateway.dev import Federation
+from fedgate_gateway.dev.leftovers import leftovers
 
 Answer = Callable[[Task], Result]
 
@@ -154,3 +157,29 @@ def write_app(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tight_limits() -> SimpleNamespace:
+    """What the enclave of ``federation`` grants a job."""
+    return SimpleNamespace(job_seconds=12.0, log_bytes=100_000)
+
+
+@pytest.fixture(scope="session")
+def federation(
+    tmp_path_factory: pytest.TempPathFactory, tight_limits: SimpleNamespace
+) -> Iterator[Federation]:
+    """Two sites, shared by all tests that want one; nothing of it is left at the end."""
+    folder = tmp_path_factory.mktemp("flower")
+    made = Federation(folder / "f", sites=2, examples=False, adapters=("flower",))
+    with made:
+        enclave = made.layout.enclave
+        limits = f"\n[runtime.limits]\nlog_bytes = {tight_limits.log_bytes}\n"
+        seconds = f"job_seconds = {tight_limits.job_seconds}\n"
+        enclave.write_text(f"{seconds}{enclave.read_text()}{limits}")
+        made.restart("enclave-1")
+        yield made
+    deadline = time.monotonic() + 15
+    while (left := leftovers(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == {}

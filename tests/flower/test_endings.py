@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,21 +13,14 @@ import pytest
 from fedgate_flower.fab import build
 from fedgate_gateway.dev import Federation
 from fedgate_gateway.dev.files import recipient_key
-from fedgate_gateway.dev.leftovers import leftovers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
-APPS = Path(__file__).parent / "apps"
+APP = Path(__file__).parent / "apps" / "trouble"
 _FINAL = {"succeeded", "failed", "denied", "cancelled", "expired"}
-_JOB_SECONDS = 12.0
-_LOG_BYTES = 100_000
 
 #: What the app does -> parts of the sentence that its submitter gets.
 ENDINGS: Mapping[str, tuple[str, ...]] = {
-    "block the server": (
-        "the job ran longer than it may",
-        f"{_JOB_SECONDS:g} s",
-        "job_seconds",
-    ),
+    "block the server": ("the job ran longer than it may", "after 12 s", "raise job_seconds"),
     "block the sites": ("all clients failed in round 1", "no result within 2 s"),
     "wait for nodes": ("waited 1 s for more nodes", "2 of the job's sites are online"),
     "raise": ("the ServerApp raised an exception", "RuntimeError: no luck today"),
@@ -37,10 +31,7 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
         "guard.body_bytes",
     ),
     "invent a message type": ("the ServerApp raised an exception", "gossip"),
-    "call an unknown action": (
-        "all clients failed",
-        "site-1: the ClientApp raised ValueError",
-    ),
+    "call an unknown action": ("all clients failed", "site-1: the ClientApp raised ValueError"),
     "kill the sites": ("0 of at least 1 are left", "exit code 3"),
 }
 GIGABYTE = "print a gigabyte"
@@ -55,7 +46,7 @@ class Runs:
 
     def __init__(self, federation: Federation) -> None:
         self.federation = federation
-        self._archive = build(APPS / "trouble")
+        self._archive = build(APP)
         self._recipient = recipient_key(federation.layout).public_raw
         self.jobs = {does: self.start(does) for does in [*ENDINGS, GIGABYTE, "nothing"]}
 
@@ -76,19 +67,8 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    folder = tmp_path_factory.mktemp("endings")
-    federation = Federation(folder / "f", sites=2, examples=False, adapters=("flower",))
-    with federation:
-        enclave = federation.layout.enclave
-        limits = f"\n[runtime.limits]\nlog_bytes = {_LOG_BYTES}\n"
-        enclave.write_text(f"job_seconds = {_JOB_SECONDS}\n{enclave.read_text()}{limits}")
-        federation.restart("enclave-1")
-        yield Runs(federation)
-    deadline = time.monotonic() + 15
-    while (left := leftovers(folder)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert left == {}
+def runs(federation: Federation) -> Runs:
+    return Runs(federation)
 
 
 @pytest.mark.parametrize("does", ENDINGS)
@@ -99,11 +79,13 @@ def test_an_app_that_goes_wrong_fails_with_what_and_why(runs: Runs, does: str) -
         assert words in told["reason"], told["reason"]
 
 
-def test_an_app_that_prints_a_gigabyte_succeeds_with_the_beginning_of_its_log(runs: Runs) -> None:
+def test_an_app_that_prints_a_gigabyte_succeeds_with_the_beginning_of_its_log(
+    runs: Runs, tight_limits: SimpleNamespace
+) -> None:
     job = runs.jobs[GIGABYTE]
     assert runs.end(job)["state"] == "succeeded", runs.end(job)
     (log,) = [o for o in runs.federation.client.outputs(job) if o["kind"] == "log"]
-    assert _LOG_BYTES <= log["size"] < 2 * _LOG_BYTES
+    assert tight_limits.log_bytes <= log["size"] < 2 * tight_limits.log_bytes
 
 
 def test_an_app_that_behaves_ends_well_among_them_and_after_them(runs: Runs) -> None:

@@ -47,6 +47,7 @@ class SiteAgent:
         self._accepted: dict[str, tuple[Spec, Examined]] = {}
         self._jobs: dict[str, SiteJob] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._ended: dict[str, SiteJob] = {}  # here, as far as the gateway has not said so
         self._tasks: set[asyncio.Task[None]] = set()
         self.link = LinkClient(
             config.gateway, LinkCredentials.load(config.data),
@@ -199,15 +200,24 @@ class SiteAgent:
         finally:
             self._jobs.pop(name, None)
             self._running.pop(name, None)
+            self._ended[name] = job
+            while len(self._ended) > _REMEMBERED:
+                self._ended.pop(next(iter(self._ended))).forget()
 
     def _over(self, message: pb.JobOver) -> None:
         self._accepted.pop(message.job, None)
+        self._forget(message.job)
         job = self._jobs.get(message.job)
         if job is not None:
             job.stop(message.reason or message.state)
             task = self._running.get(message.job)
             if task is not None:
-                task.add_done_callback(lambda _: job.forget())
+                task.add_done_callback(lambda _: self._forget(message.job))
+
+    def _forget(self, name: str) -> None:
+        ended = self._ended.pop(name, None)
+        if ended is not None:
+            ended.forget()
 
     def _audit(self, job: str, kind: str, data: dict[str, str]) -> None:
         self.link.send(
