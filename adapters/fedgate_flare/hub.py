@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import threading
 import uuid
 import weakref
@@ -141,7 +142,7 @@ class Hub:
         name = messages.task_name_of(request)
         key = str(request.get_header(ReservedHeaderKey.MSG_ROOT_ID) or task_id)
         communicator = standing.communicator_of(self._server)
-        endless, broadcast = self._manner(communicator, task_id)
+        endless, broadcast, due = self._manner(communicator, task_id)
         kind, round_ = messages.kind_of(name), messages.round_of(request)
         cookies = request.get_cookie_jar()
         workflow = str(request.get_cookie(ReservedHeaderKey.WORKFLOW))
@@ -155,7 +156,7 @@ class Hub:
             return {}
         timeout = request.get_header(ReservedHeaderKey.MSG_ROOT_TTL)
         deadline = float(timeout) + _LATE if timeout else None
-        self._ledger.asked(key, site, float(timeout or 0.0))
+        self._ledger.asked(key, site, due, f"no answer within {timeout} s")
         task = self._task(site, name, request, key)
         del request
         (result,) = self._federation.dispatch([task], deadline=deadline)
@@ -176,14 +177,16 @@ class Hub:
             gc.collect()  # FLARE's contexts sit in cycles and hold whole models
         return properties
 
-    def _manner(self, communicator: Any, task_id: str) -> tuple[bool, bool]:
+    def _manner(self, communicator: Any, task_id: str) -> tuple[bool, bool, float]:
+        """Is the task given again and again, is it for many, and until when is it waited for?"""
         if communicator is None:
-            return False, True
+            return False, True, math.inf
         with standing.client_task(communicator, task_id) as share:
             if share is None:
-                return False, True
-            endless = standing.is_endless(share.task)
-            return endless, endless or standing.is_broadcast(share.task)
+                return False, True, math.inf
+            task = share.task
+            endless = standing.is_endless(task)
+            return endless, endless or standing.is_broadcast(task), standing.due(task)
 
     def _task(self, site: str, name: str, request: Shareable, key: str) -> Task:
         kind, round_ = messages.kind_of(name), messages.round_of(request)

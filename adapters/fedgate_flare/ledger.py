@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from fedgate.errors import WorkloadFailed
 from fedgate.task import TaskKind
 
+#: Seconds: a workflow that gives up ends the run at once.
+_MARGIN = 0.05
+
 
 @dataclass
 class _Entry:
@@ -24,7 +27,7 @@ class _Entry:
     workflow: str
     answered: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
-    #: site -> when the workflow stops waiting for it, by the monotonic clock; why.
+    #: site -> when the workflow stops waiting for it, as FLARE's own clock says; what that means.
     due: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -32,7 +35,7 @@ class _Entry:
 
     def failures(self, beside: Collection[str] = ()) -> dict[str, str]:
         """Sites and why they gave no answer, those included that the workflow gave up."""
-        now = time.monotonic()
+        now = time.time() + _MARGIN
         late = {
             s: why for s, (due, why) in self.due.items() if due <= now and s not in self.answered
         }
@@ -56,12 +59,10 @@ class Ledger:
         with self._lock:
             self._entries.setdefault(key, _Entry(name, kind, round_, broadcast, workflow))
 
-    def asked(self, key: str, site: str, seconds: float) -> None:
-        """The site has the task; the workflow waits so long for its answer (0: for ever)."""
-        if seconds > 0:
-            due = (time.monotonic() + seconds, f"no answer within {seconds:g} s")
-            with self._lock:
-                self._entries[key].due[site] = due
+    def asked(self, key: str, site: str, due: float, otherwise: str) -> None:
+        """The site has the task; the workflow waits until ``due`` (``time.time()``) for it."""
+        with self._lock:
+            self._entries[key].due[site] = (due, otherwise)
 
     def answered(self, key: str, site: str) -> None:
         with self._lock:

@@ -56,8 +56,7 @@ class RosterOrder:
             ]
             if not before:
                 return 0
-            left = standing.seconds_left(task)
-            wait = float("inf") if left is None else left - _MARGIN
+            wait = standing.seconds_left(task) - _MARGIN
             if 0 < standing.minimum(task) < len(task.targets):
                 wait = min(wait, arrived + GRACE - time.monotonic())
             return wait

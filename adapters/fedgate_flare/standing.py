@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,8 +62,12 @@ def take_out(communicator: Any, task: Any, site: str) -> None:
         communicator._remember_completed_client_task(share)
 
 
-def seconds_left(task: Any) -> float | None:
-    """Until the workflow gives the task up; None: it waits for ever."""
+def due(task: Any) -> float:
+    """When the workflow gives the task up, as ``time.time()``; infinite: it waits for ever."""
     if not task.timeout or task.schedule_time is None:
-        return None
-    return float(task.schedule_time + task.timeout - time.time())
+        return math.inf
+    return float(task.schedule_time + task.timeout)
+
+
+def seconds_left(task: Any) -> float:
+    return due(task) - time.time()

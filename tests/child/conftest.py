@@ -61,6 +61,7 @@ class Watched:
         sandbox: Sandbox,
         *,
         crowded: Callable[[], bool] = lambda: False,
+        scratch_bytes: int = 0,
         **limits: Any,
     ) -> None:
         self.folder = folder
@@ -81,6 +82,7 @@ class Watched:
                 site="site-1",
                 state=folder / "state",
                 part_bytes=1 << 20,
+                scratch_bytes=scratch_bytes,
             ),
             Runtime(sandbox="process", limits=ChildLimits(**limits)),
             sandbox,

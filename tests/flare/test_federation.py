@@ -1,73 +1,210 @@
-"""Opaque traffic through real sites, an enclave and a gateway: allowed, counted, or refused."""
+"""Jobs through real sites, an enclave and a gateway: opaque traffic, and jobs that go wrong."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fedgate.bundle import pack_directory
 from fedgate_gateway.dev import Federation
+from fedgate_gateway.dev.files import recipient_key
 from fedgate_gateway.dev.leftovers import leftovers
+from fedgate_gateway.sandbox.choose import best_available
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 JOBS = Path(__file__).parent / "jobs"
-RING = (
+FRAMES = (
     "aux_communication:__do_task__",
     "aux_communication:cwf.end_wf.ring",
+    "aux_communication:trouble.noise",
     "download_service__:*",
     "peer_context:cwf.status_reports",
 )
+SECRET = "kJ3vQ9-what-nobody-may-find-on-a-disk"
+JOB_SECONDS, FRAME_BYTES, SCRATCH_BYTES = 15, 1_000_000, 64 << 20
+_FINAL = {"succeeded", "failed", "denied", "cancelled", "expired"}
+
+
+class Jobs:
+    def __init__(self, federation: Federation, folder: Path) -> None:
+        self.federation = federation
+        self._folder = folder
+        self._recipient = recipient_key(federation.layout).public_raw
+
+    def start(self, job: str | Path) -> str:
+        bundle = pack_directory(JOBS / job)
+        return str(self.federation.client.submit(bundle, recipient=self._recipient)["id"])
+
+    def trouble(self, does: str, seconds: int = 20, **meta: Any) -> str:
+        """One of the jobs that go wrong; ``seconds`` for its task, ``meta`` into its meta.json."""
+        folder = self._folder / f"{len(list(self._folder.iterdir()))}"
+        shutil.copytree(JOBS / "trouble", folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for role in ("server", "client"):
+            path = folder / f"app/config/config_fed_{role}.json"
+            text = path.read_text().replace('"seconds": 20', f'"seconds": {seconds}')
+            path.write_text(text.replace('"nothing"', json.dumps(does)))
+        path = folder / "meta.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | meta))
+        return self.start(folder)
+
+    def end(self, job: str, seconds: float = 90) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while (told := self.federation.client.job(job))["job"]["state"] not in _FINAL:
+            assert time.monotonic() < deadline, told
+            time.sleep(0.1)
+        return dict(told)
+
+    def audited(self, job: str, kind: str) -> list[dict[str, Any]]:
+        entries = self.federation.client.audit_entries(job=job, limit=500)["entries"]
+        return [e["data"] for e in entries if e["kind"] == kind]
 
 
 @pytest.fixture(scope="module")
-def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    """Two sites whose owners allow what client-side cyclic learning needs, and no more."""
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    """Two sites whose owners allow what client-side cyclic learning needs, and a word more."""
     folder = tmp_path_factory.mktemp("federation")
-    made = Federation(folder, sites=2, adapters=("flare",), examples=False)
+    made = Federation(
+        folder, sites=2, adapters=("flare",), examples=False,
+        environment={"TROUBLE_SECRET": SECRET},
+    )  # fmt: skip
     made.prepare()
+    guard = f"\n[guard]\nframes = {json.dumps(FRAMES)}\nframe_bytes = {FRAME_BYTES}\n"
     for site in made.sites:
-        config = made.layout.site(site)
-        config.write_text(config.read_text() + f"\n[guard]\nframes = {json.dumps(RING)}\n")
+        path = made.layout.site(site)
+        path.write_text(
+            f"max_jobs = 20\nscratch_bytes = {SCRATCH_BYTES}\n{path.read_text()}{guard}"
+        )
         policy = made.layout.policy(site)
         policy.write_text(
             policy.read_text().replace(
                 '["aux_communication:fed.event"].containsAll(context.frames)', "true"
             )
         )
+    path = made.layout.enclave
+    limits = f"max_jobs = 20\njob_seconds = {JOB_SECONDS}\nscratch_bytes = {SCRATCH_BYTES}\n"
+    path.write_text(limits + path.read_text())
     with made:
-        yield made
+        yield Jobs(made, tmp_path_factory.mktemp("troubles"))
     assert leftovers(folder) == {}
 
 
-def submit(federation: Federation, job: str) -> dict:
-    from fedgate_gateway.sealed.keys import RecipientKey
-
-    key = RecipientKey.load(federation.profile.recipient)
-    told = federation.client.submit(pack_directory(JOBS / job), recipient=key.public_raw)
-    job_id = told["job"]["id"] if "job" in told else told["id"]
-    for _ in federation.client.events(job_id):
-        pass
-    return federation.client.job(job_id)
+# -- opaque traffic -------------------------------------------------------------------------------
 
 
-def test_peers_talk_through_the_enclave_and_every_frame_is_in_the_audit_log(federation):
-    ended = submit(federation, "ring")
+def test_peers_talk_through_the_enclave_and_every_frame_is_in_the_audit_log(jobs):
+    job = jobs.start("ring")
+    ended = jobs.end(job)
     assert ended["job"]["state"] == "succeeded", ended
-    outputs = federation.client.outputs(ended["job"]["id"])
+    outputs = jobs.federation.client.outputs(job)
     assert "model" in {output["kind"] for output in outputs}
-    entries = federation.client.audit_entries(job=ended["job"]["id"], limit=500)["entries"]
-    rows = [e["data"] for e in entries if e["kind"] == "frames.passed"]
+    rows = jobs.audited(job, "frames.passed")
     counted = {(r["site"], r["frame"], r["direction"]) for r in rows}
-    for site in federation.sites:
+    for site in jobs.federation.sites:
         assert (site, "aux_communication:__do_task__", "out") in counted
         assert (site, "aux_communication:__do_task__", "in") in counted
 
 
-def test_a_job_that_needs_more_is_denied_with_the_names(federation):
-    ended = submit(federation, "swarm")
+def test_a_job_that_needs_more_is_denied_with_the_names(jobs):
+    ended = jobs.end(jobs.start("swarm"))
     assert ended["job"]["state"] == "denied"
     assert "aux_communication:swarm_req_to_submit_learn_result" in json.dumps(ended)
     assert "aux_communication:__do_task__" not in json.dumps(ended["sites"])
+
+
+# -- jobs that go wrong, all at once --------------------------------------------------------------
+
+FLOOD = ("too much opaque traffic", "trouble.noise", f"guard.frame_bytes is {FRAME_BYTES}")
+#: What a job does, and words of the reason that people read.
+ENDINGS: Mapping[str, tuple[str, ...]] = {
+    "raise": ("Exception in workflow", "RuntimeError: no luck today"),
+    "wait for itself": ("ran longer than it may", f"{JOB_SECONDS} s"),
+    "block the sites": ("every site failed at 'train'", "site-2: no answer within 2 s"),
+    "kill a site": ("mandatory sites are gone", "site-1", "exit code 3"),
+    "flood the sites": FLOOD,
+    "flood the server past FLARE": FLOOD,
+    "fill the scratch": ("filled its scratch folder", str(SCRATCH_BYTES), "No space left"),
+    "fill the sites": ("wrote more than it may", str(SCRATCH_BYTES)),
+}
+
+
+@pytest.fixture(scope="module")
+def troubled(jobs) -> dict[str, str]:
+    """All of them under way together, and with them two that end well."""
+    seconds = {"block the sites": 2}
+    meta = {"kill a site": {"mandatory_clients": ["site-1"]}}
+    started = {}
+    for does in [*ENDINGS, "nothing"]:
+        started[does] = jobs.trouble(does, seconds.get(does, 20), **meta.get(does, {}))
+    started["one is enough"] = jobs.trouble("kill a site")
+    return started
+
+
+def test_nothing_that_a_running_job_writes_or_prints_is_on_the_enclaves_disk(jobs, troubled):
+    if best_available() != "bubblewrap":
+        pytest.skip("without a sandbox there is no scratch folder in memory")
+    job = troubled["wait for itself"]
+    _wait_for(lambda: jobs.audited(job, "round.finished"))  # both came before its one round
+    state = jobs.federation.layout.state("enclave-1")
+    assert (state / "jobs" / job / "bundle").is_dir()
+    found = [Path(folder, name) for folder, _, names in os.walk(state) for name in names]
+    assert len(found) > 10
+    assert [path for path in found if _holds(path, SECRET.encode())] == []
+
+
+@pytest.mark.parametrize("does", ENDINGS)
+def test_a_job_that_goes_wrong_fails_with_what_and_why(jobs, troubled, does):
+    told = jobs.end(troubled[does])["job"]
+    assert told["state"] == "failed"
+    for words in ENDINGS[does]:
+        assert words in told["reason"], told["reason"]
+
+
+@pytest.mark.parametrize("does", ["flood the server past FLARE", "flood the sites"])
+def test_a_flood_is_counted_and_in_the_audit_log(jobs, troubled, does):
+    job = troubled[does]
+    jobs.end(job)
+    (refused, *_) = jobs.audited(job, "frame.refused")
+    assert refused["frame"] == "aux_communication:trouble.noise"
+    passed = [r for r in jobs.audited(job, "frames.passed") if r["direction"] == "out"]
+    assert all(0 < row["bytes"] <= FRAME_BYTES for row in passed)
+
+
+@pytest.mark.parametrize(("does", "lost"), [("nothing", []), ("one is enough", ["site-1"])])
+def test_jobs_beside_them_end_well(jobs, troubled, does, lost):
+    """Also one that a dead site does not matter to: it waits for the other one's answer."""
+    job = troubled[does]
+    assert jobs.end(job)["job"]["state"] == "succeeded"
+    (told,) = jobs.audited(job, "round.finished")
+    assert sorted(told["failed"]) == lost
+    assert sorted(told["sites"]) == list(jobs.federation.sites)
+
+
+def test_after_all_that_every_program_runs_and_nothing_of_a_job_is_left(jobs, troubled):
+    for job in troubled.values():
+        jobs.end(job)
+    made = jobs.federation
+    assert all(program.alive for program in made.programs.values())
+    for program in ("enclave-1", *made.sites):
+        folder = made.layout.state(program) / "jobs"
+        _wait_for(lambda f=folder: list(f.iterdir()) == [])
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    try:
+        return text in path.read_bytes()
+    except OSError:  # of another job, which has just ended
+        return False
+
+
+def _wait_for(done: Any, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -33,12 +33,20 @@ def inside(tmp_path: Path) -> Callable[..., Any]:
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
 
-    def run(code: str, *, environment: dict[str, str] | None = None) -> Any:
+    def run(
+        code: str,
+        *,
+        environment: dict[str, str] | None = None,
+        memory: dict[Path, int] | None = None,
+        temporary: int = 0,
+    ) -> Any:
         code = f"import json, os\nout = None\n{textwrap.dedent(code)}\nprint(json.dumps(out))"
         confinement = Confinement(
             cwd=tmp_path / "scratch",
             read=[*readable_roots(""), tmp_path / "bundle", tmp_path / "data"],
             write=[tmp_path / "scratch", tmp_path / "state"],
+            memory=memory or {},
+            temporary_bytes=temporary,
         )
         ran = subprocess.run(
             Bubblewrap().command([sys.executable, "-I", "-c", code], confinement),
@@ -110,6 +118,33 @@ def test_what_it_writes_elsewhere_is_gone_with_it(inside: Any, tmp_path: Path) -
     inside("open('/tmp/left-behind', 'w').write('x')")
     assert inside("out = os.path.exists('/tmp/left-behind')") is False
     assert not Path("/tmp/left-behind").exists()
+
+
+@needs_bwrap
+def test_a_folder_in_memory_is_empty_at_first_and_leaves_nothing_behind(
+    inside: Any, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    code = """
+        before = os.listdir('.')
+        open('secret', 'w').write('weights')
+        mounts = [line.split() for line in open('/proc/self/mountinfo')]
+        (kind,) = [m[m.index('-') + 1] for m in mounts if m[4] == os.getcwd()]
+        out = [before, kind, os.stat('.').st_mode & 0o777]
+    """
+    assert inside(code, memory={scratch: 1 << 20}) == [[], "tmpfs", 0o700]
+    assert [path.name for path in scratch.iterdir()] == ["file"]
+    assert inside("out = os.listdir('.')", memory={scratch: 1 << 20}) == []
+
+
+@needs_bwrap
+@pytest.mark.parametrize("place", [".", "/tmp", "/dev/shm"])
+def test_a_folder_in_memory_holds_no_more_than_it_may(
+    inside: Any, tmp_path: Path, place: str
+) -> None:
+    bounds = {"memory": {tmp_path / "scratch": 1 << 20}, "temporary": 1 << 20}
+    assert inside(attempt(f"open('{place}/x', 'wb').write(bytes(900_000))"), **bounds) == "900000"
+    assert inside(attempt(f"open('{place}/x', 'wb').write(bytes(2 << 20))"), **bounds) == "OSError"
 
 
 @needs_bwrap

@@ -42,9 +42,12 @@ def main() -> None:
     if not start["confined"]:
         guardian.start(sock)
     _limit(start["limits"])
-    port = Port(sock)
     scratch = Path(start["scratch"])
     os.chdir(scratch)
+    Path(os.environ["TMPDIR"]).mkdir(exist_ok=True)
+    if start["shows_scratch"]:
+        _show_scratch(sock)
+    port = Port(sock)
     workload = Workload(
         job=start["job"],
         root=Path(start["root"]),
@@ -63,6 +66,13 @@ def main() -> None:
         run_coordinator(port, adapter, workload)
     else:
         run_worker(port, adapter, workload, _site(start))
+
+
+def _show_scratch(sock: socket.socket) -> None:
+    """It is a file system of our sandbox: the parent sees it by no path of its own."""
+    folder = os.open(".", os.O_PATH | os.O_DIRECTORY)
+    wire.send(sock, wire.Message({"t": "scratch"}, fd=folder))
+    os.close(folder)
 
 
 def _site(start: dict[str, Any]) -> SiteContext:

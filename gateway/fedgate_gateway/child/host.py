@@ -31,6 +31,7 @@ from fedgate_gateway.child.log import LogPipe
 from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.child.notes import MAX_NOTE
 from fedgate_gateway.child.parts import Part, PartTable
+from fedgate_gateway.child.scratch import Scratch
 from fedgate_gateway.config import Runtime
 from fedgate_gateway.sandbox.contract import Confinement, Sandbox
 
@@ -87,8 +88,11 @@ class ChildSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: Largest model a child may hand over.
     part_bytes: int = 1 << 40
+    #: What it may write; 0: as much as there is room. A coordinator's scratch is in memory where
+    #: the sandbox can.
+    scratch_bytes: int = 0
 
-    def start_message(self, runtime: Runtime, *, confined: bool) -> bytes:
+    def start_message(self, runtime: Runtime, *, confined: bool, shows_scratch: bool) -> bytes:
         packed: bytes = msgpack.packb(
             {
                 "role": self.role,
@@ -106,6 +110,7 @@ class ChildSpec:
                 "settings": dict(self.settings),
                 "limits": runtime.limits.model_dump(),
                 "confined": confined,
+                "shows_scratch": shows_scratch,
             }
         )
         return packed
@@ -172,6 +177,11 @@ class Child:
         self._deferred: dict[int, Deferred] = {}
         self._fetching: set[asyncio.Task[None]] = set()
         self._serving = asyncio.Semaphore(_SERVED)
+        worker = spec.role == "worker"
+        self.scratch = Scratch(
+            spec.scratch, spec.scratch_bytes, others=[spec.state] if worker else [],
+            in_memory=not worker and spec.scratch_bytes > 0 and sandbox.memory_folders,
+        )  # fmt: skip
         self._ended = self._failed = False
         self._stopping = False
         self.error: FedgateError | None = None
@@ -199,8 +209,11 @@ class Child:
         self._listen()
         self._loop.add_reader(self._pidfd, self._exited)
         self._log.attach(self._loop)
-        start = spec.start_message(runtime, confined=sandbox.confines)
+        start = spec.start_message(
+            runtime, confined=sandbox.confines, shows_scratch=self.scratch.in_memory
+        )
         self._write(wire.Message({"t": "start"}, start))
+        self._watching = self._loop.create_task(self._watch_scratch())
 
     def _spawn(
         self, runtime: Runtime, sandbox: Sandbox, theirs: socket.socket
@@ -219,13 +232,14 @@ class Child:
             **runtime.environment,
             **spec.environment,
         }
-        Path(environment["TMPDIR"]).mkdir(exist_ok=True)
         interpreter = runtime.interpreter or sys.executable
         confinement = Confinement(
             cwd=spec.scratch,
             read=[*readable_roots(runtime.interpreter), spec.root, *spec.datasets.values()],
-            write=[spec.scratch, *([spec.state] if spec.role == "worker" else [])],
+            write=self.scratch.on_disk,
             environment=environment,
+            memory={spec.scratch: spec.scratch_bytes} if self.scratch.in_memory else {},
+            temporary_bytes=spec.scratch_bytes,
         )
         argv = [interpreter, "-P", "-m", "fedgate_gateway.child", str(theirs.fileno())]
         return subprocess.Popen(
@@ -333,7 +347,10 @@ class Child:
                 return
             self._silent.cancel()
             try:
-                self._handle(message)
+                if self.scratch.expected or message.type == "scratch":
+                    self.scratch.take(message)
+                else:
+                    self._handle(message)
             except FedgateError as error:
                 self._fail(error)
             finally:
@@ -431,6 +448,16 @@ class Child:
             )
         )
 
+    async def _watch_scratch(self) -> None:
+        if await self.scratch.outgrown():
+            self._fail(
+                WorkloadFailed(
+                    f"the {self.spec.role} wrote more than it may",
+                    why=f"its folders hold more than {self.scratch.limit} bytes, scratch_bytes",
+                    remedy="write less, or have scratch_bytes raised where it runs",
+                )
+            )
+
     def kill(self) -> None:
         if not self._ended:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -455,6 +482,7 @@ class Child:
         self._readable(_LAST_WORDS)  # what it said before it died
         self._ended = True
         self._silent.cancel()
+        self._watching.cancel()
         with contextlib.suppress(ValueError, OSError):
             self._loop.remove_reader(self._sock.fileno())
             self._loop.remove_writer(self._sock.fileno())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,7 @@ def run_locally(
     runtime: Runtime | None = None,
     frames: Sequence[str] = (),
     keep_sealed: bool = False,
+    scratch_bytes: int = 1 << 30,
 ) -> LocalRun:
     """Run a workload (directory or archive) to its end; never raises for the workload's faults.
 
@@ -74,6 +76,7 @@ def run_locally(
     )
     run.frames = set(frames)
     run.keep_sealed = keep_sealed
+    run.scratch_bytes = scratch_bytes
     return asyncio.run(run.go(timeout))
 
 
@@ -96,6 +99,7 @@ def _sealed(view: memoryview, folder: Path) -> KeptCargo:
 
 class _Run:
     keep_sealed = False
+    scratch_bytes = 0
 
     def __init__(
         self,
@@ -139,7 +143,7 @@ class _Run:
                 index=list(self.sites).index(site.name) if site else 0,
                 state=scratch.parent / f"{scratch.name}-state",
                 datasets=site.datasets if site else {}, settings=site.settings if site else {},
-                environment=site.environment if site else {},
+                environment=site.environment if site else {}, scratch_bytes=self.scratch_bytes,
             )  # fmt: skip
 
         for site in self.sites.values():
@@ -166,6 +170,9 @@ class _Run:
         await asyncio.gather(
             *(c.stop() for c in (*self.workers.values(), coordinator) if not c.ended)
         )
+        if coordinator.scratch.in_memory and not coordinator.scratch.expected:
+            shutil.copytree(coordinator.scratch.path, self.result.artifacts, dirs_exist_ok=True)
+        coordinator.scratch.wipe()
         self.result.log = log.read_text(errors="replace")
         for name in self.sites:
             text = (self.work / "logs" / f"{name}.log").read_text(errors="replace")

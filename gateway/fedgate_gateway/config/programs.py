@@ -138,6 +138,9 @@ class EnclaveConfig(Section):
     #: Results that would exceed this, one from each site, stay sealed on disk and are opened when
     #: the coordinator reads them: its memory does not grow with the number of sites.
     keep_sealed_bytes: int = Field(default=256 * MIB, ge=0)
+    #: What a coordinator may write into its scratch folder. In a sandbox the folder is in memory,
+    #: seen by this job alone, and gone with it.
+    scratch_bytes: int = Field(default=1024 * MIB, ge=MIB)
 
 
 class Dataset(Section):
@@ -194,6 +197,8 @@ class SiteConfig(Section):
     interpreters: Mapping[str, str] = {}
     #: What leaves this site.
     guard: Guard = Guard()
+    #: What a worker may write into its folders, on this site's disk.
+    scratch_bytes: int = Field(default=8 * 1024 * MIB, ge=MIB)
     #: Days that a series of jobs is remembered here after its last one; 0: its jobs are declined.
     series_days: float = Field(default=30, ge=0)
     #: Jobs that may run at once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Coroutine
 from pathlib import Path
@@ -19,6 +20,7 @@ from fedgate.errors import (
     InvalidBundle,
     InvalidMessage,
     Unavailable,
+    WorkloadFailed,
 )
 from fedgate.manifest import Manifest
 from fedgate.task import Failure, Frame, Task
@@ -83,7 +85,6 @@ class EnclaveJob:
         self._sandbox = sandbox
         self._identity = identity
         self._work = config.data / "jobs" / spec.job
-        self._log_file = self._work / "coordinator.log"
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready: set[str] = set()
         self._lost: dict[str, str] = {}
@@ -105,6 +106,9 @@ class EnclaveJob:
             recipient=spec.recipient, sandbox=sandbox.name,
         )  # fmt: skip
         self._check()
+        # Whatever a job prints is in memory, like its scratch folder.
+        self._log = os.memfd_create("fedgate-log")
+        self._log_file = Path("/proc/self/fd", str(self._log))
         roster = project.roster()
         self._sessions = Sessions(
             job=spec.job,
@@ -224,6 +228,7 @@ class EnclaveJob:
             sites=self.spec.sites,
             adapters=self._config.adapters,
             config=self.spec.config,
+            scratch_bytes=self._config.scratch_bytes,
         )
         child = self._conductor.child = Child(
             spec, self._config.runtime, self._sandbox,
@@ -272,7 +277,8 @@ class EnclaveJob:
             released["model_bytes"] = await gate.model(published)
             released["round"] = published.round
             released["cohort"] = sorted(published.cohort)
-        released["artifact_bytes"] = await gate.artifacts(self._work / "scratch")
+        if self._conductor.child is not None:
+            released["artifact_bytes"] = await gate.artifacts(self._conductor.child.scratch.path)
         released["log_bytes"] = await gate.log(self._log_file)
         self._reports.audit("released", {**released, "recipient": self._terms.recipient})
 
@@ -302,6 +308,9 @@ class EnclaveJob:
         self._conductor.close()
         self._sessions.close()
         await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
+        if child is not None:
+            child.scratch.wipe()
+        os.close(self._log)
         self.finished = pb.Finished(
             succeeded=error is None, reason=reason[:4000], code="" if error is None else error.code
         )
@@ -352,6 +361,14 @@ class EnclaveJob:
         self._conductor.handle(incoming)
 
     def _coordinator_ended(self, error: FedgateError | None) -> None:
+        child = self._conductor.child
+        if error is not None and child is not None and child.scratch.full:
+            error = WorkloadFailed(
+                "the coordinator has filled its scratch folder",
+                why=f"{self._config.scratch_bytes} bytes, scratch_bytes of {self._config.name}; "
+                f"it ended with: {error}",
+                remedy="write less, or have scratch_bytes raised",
+            )
         if not self._over.done():
             self._over.set_result(error)
         self._changed.set()

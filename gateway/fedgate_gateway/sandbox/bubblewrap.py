@@ -12,12 +12,14 @@ from fedgate_gateway.sandbox.contract import Confinement, Sandbox
 
 _SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin")
 _ETC = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/etc/nsswitch.conf")
+_TEMPORARY = ("/tmp", "/dev/shm")  # noqa: S108 - of the sandbox, not of the machine
 _NOBODY = "65534"
 
 
 class Bubblewrap(Sandbox):
     name = "bubblewrap"
     confines = True
+    memory_folders = True
 
     def unavailable(self) -> str | None:
         return _probe()
@@ -26,15 +28,24 @@ class Bubblewrap(Sandbox):
         command = [
             *_base(),
             "--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "fedgate",
-            "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm",  # noqa: S108
+            "--proc", "/proc", "--dev", "/dev",
         ]  # fmt: skip
-        # Parents before children: a later bind inside an earlier one must win.
-        binds = {path.resolve(): "--ro-bind" for path in confinement.read}
-        binds |= {path.resolve(): "--bind" for path in (*confinement.write, confinement.cwd)}
-        for path in sorted(binds, key=lambda p: len(p.parts)):
-            if path.exists():
-                command += [binds[path], str(path), str(path)]
+        for place in _TEMPORARY:
+            command += _memory(place, confinement.temporary_bytes)
+        # Parents before children: a later mount inside an earlier one must win.
+        mounts = {p.resolve(): ["--ro-bind", str(p.resolve())] for p in confinement.read}
+        writable = (*confinement.write, confinement.cwd)
+        mounts |= {p.resolve(): ["--bind", str(p.resolve())] for p in writable}
+        mounts = {p: how for p, how in mounts.items() if p.exists()}
+        for folder, size in confinement.memory.items():
+            mounts[folder.resolve()] = ["--perms", "0700", *_memory("", size)[:-1]]
+        for path in sorted(mounts, key=lambda p: len(p.parts)):
+            command += [*mounts[path], str(path)]
         return [*command, "--chdir", str(confinement.cwd.resolve()), "--", *argv]
+
+
+def _memory(place: str, size: int) -> list[str]:
+    return [*(["--size", str(size)] if size else []), "--tmpfs", place]
 
 
 def _base() -> list[str]:

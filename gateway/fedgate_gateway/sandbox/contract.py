@@ -17,12 +17,19 @@ class Confinement:
     read: Sequence[Path] = ()
     write: Sequence[Path] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: Empty folders in memory, with the bytes they hold at most. Nobody else sees them, and they
+    #: are gone with the last process. Only for a sandbox that has ``memory_folders``.
+    memory: Mapping[Path, int] = field(default_factory=dict)
+    #: The bytes that each folder for temporary files (/tmp, /dev/shm) holds; 0: no bound of ours.
+    temporary_bytes: int = 0
 
 
 class Sandbox(ABC):
     name: ClassVar[str]
     #: False for the one that confines nothing; shown in status and evidence.
     confines: ClassVar[bool]
+    #: Can it give a child folders in memory?
+    memory_folders: ClassVar[bool] = False
 
     @abstractmethod
     def unavailable(self) -> str | None:

@@ -183,6 +183,7 @@ class SiteJob:
             settings=handed.settings,
             environment=handed.environment,
             part_bytes=config.guard.result_bytes,
+            scratch_bytes=config.scratch_bytes,
         )
         self._child = Child(
             child_spec, self._examined.runtime, self._sandbox,
