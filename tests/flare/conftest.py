@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,51 +20,90 @@ JOBS = Path(__file__).parent / "jobs"
 Run = Callable[..., LocalRun]
 
 
+def run_job(
+    work: Path,
+    job: str | Path,
+    *,
+    sites: int = 2,
+    dies: Mapping[str, int] | None = None,
+    env: Mapping[str, Mapping[str, str]] | None = None,
+    frames: tuple[str, ...] = (),
+    sandbox: str = "process",
+    timeout: float = 60,
+) -> LocalRun:
+    work.mkdir()
+    names = [f"site-{i + 1}" for i in range(sites)]
+    local = [
+        LocalSite(n, environment=(env or {}).get(n, {}), dies_at=(dies or {}).get(n, 0))
+        for n in names
+    ]
+    source = JOBS / job if isinstance(job, str) else job
+    runtime = Runtime(sandbox=sandbox)
+    return run_locally(source, local, work, timeout=timeout, frames=frames, runtime=runtime)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """``run(job, sites=3, dies={"site-2": 2}, env={"site-1": {...}}, frames=[...])``."""
 
-    def run_job(
-        job: str | Path,
-        *,
-        sites: int = 2,
-        dies: Mapping[str, int] | None = None,
-        env: Mapping[str, Mapping[str, str]] | None = None,
-        frames: tuple[str, ...] = (),
-        sandbox: str = "process",
-        timeout: float = 60,
-    ) -> LocalRun:
-        work = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        work.mkdir()
-        names = [f"site-{i + 1}" for i in range(sites)]
-        local = [
-            LocalSite(n, environment=(env or {}).get(n, {}), dies_at=(dies or {}).get(n, 0))
-            for n in names
-        ]
-        source = JOBS / job if isinstance(job, str) else job
-        runtime = Runtime(sandbox=sandbox)
-        return run_locally(source, local, work, timeout=timeout, frames=frames, runtime=runtime)
+    def run_here(job: str | Path, **options: Any) -> LocalRun:
+        return run_job(tmp_path / f"run-{len(list(tmp_path.iterdir()))}", job, **options)
 
-    return run_job
+    return run_here
 
 
 @pytest.fixture(scope="session")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder that FLARE's own simulator leaves after running a job on two sites."""
-    done: dict[str, Path] = {}
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """``run``, but what several tests look at is run once; leave its artifacts as they are."""
+    folder, done = tmp_path_factory.mktemp("once"), dict[str, LocalRun]()
 
-    def simulate(job: str) -> Path:
-        if job not in done:
+    def run_or_recall(job: str, **options: Any) -> LocalRun:
+        asked = repr((job, sorted(options.items())))
+        if asked not in done:
+            done[asked] = run_job(folder / f"run-{len(done)}", job, **options)
+        return done[asked]
+
+    return run_or_recall
+
+
+@pytest.fixture(scope="session")
+def simulator(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], Callable[[], Path]]]:
+    """Starts FLARE's own simulator with a job on two sites.
+
+    The call that it returns waits for the end and gives the folder that the simulator leaves. It
+    takes a quarter of a minute, most of which it sleeps: start it before what it is compared to.
+    """
+    started: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
+
+    def start(job: str) -> Callable[[], Path]:
+        if job not in started:
             work = tmp_path_factory.mktemp(f"simulator-{job}")
-            subprocess.run(
-                [sys.executable, "-m", "nvflare.private.fed.app.simulator.simulator",
-                 str(JOBS / job), "-w", str(work), "-n", "2", "-t", "2"],
-                check=True, timeout=110, cwd=work, capture_output=True,
-            )  # fmt: skip
-            done[job] = work / "server" / "simulate_job"
-        return done[job]
+            with (work / "output").open("wb") as output:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "nvflare.private.fed.app.simulator.simulator",
+                     str(JOBS / job), "-w", str(work), "-n", "2", "-t", "2"],
+                    cwd=work, stdout=output, stderr=output, start_new_session=True,
+                )  # fmt: skip
+            started[job] = process, work
+        return lambda: wait(*started[job])
 
-    return simulate
+    def wait(process: subprocess.Popen[bytes], work: Path) -> Path:
+        assert process.wait(110) == 0, (work / "output").read_text()[-3000:]
+        return work / "server" / "simulate_job"
+
+    yield start
+    for process, _ in started.values():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # and the sites that it started
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def simulated(simulator: Callable[[str], Callable[[], Path]]) -> Callable[[str], Path]:
+    """The folder that FLARE's own simulator leaves after running a job on two sites."""
+    return lambda job: simulator(job)()
 
 
 @pytest.fixture

@@ -53,8 +53,8 @@ def test_swarm_learning_and_cross_site_evaluation_between_sites(run: Callable):
     assert {"site-1", "site-2"} <= set(scores["site-1"])
 
 
-def test_frames_between_sites_are_counted_for_each_site_name_and_direction(run: Callable):
-    done = run("ring", frames=SWARM)
+def test_frames_between_sites_are_counted_for_each_site_name_and_direction(run_once: Callable):
+    done = run_once("ring", frames=SWARM)
     assert done.error is None
     totals = done.frames.totals
     task = "aux_communication:__do_task__"
@@ -64,8 +64,8 @@ def test_frames_between_sites_are_counted_for_each_site_name_and_direction(run: 
     assert totals["site-1", task, "out"][0] == totals["site-2", task, "in"][0]
 
 
-def test_a_relay_from_site_to_site_without_the_server(run: Callable):
-    done = run("ring", frames=SWARM)
+def test_a_relay_from_site_to_site_without_the_server(run_once: Callable):
+    done = run_once("ring", frames=SWARM)
     assert done.error is None
     weights = START.copy()
     for site in SITES * 2:
@@ -74,13 +74,13 @@ def test_a_relay_from_site_to_site_without_the_server(run: Callable):
 
 
 @pytest.mark.parametrize("sandbox", ["process", "bubblewrap"])
-def test_a_trainer_in_a_process_of_its_own(run: Callable, sandbox: str):
+def test_a_trainer_in_a_process_of_its_own(run: Callable, run_once: Callable, sandbox: str):
     """Over loopback, which a sandbox's own network namespace has; no opaque byte leaves."""
     done = run("external", sandbox=sandbox)
     assert done.error is None
     assert done.frames.totals == {}
     assert done.refused_frames == []
-    inside = run("fedavg")
+    inside = run_once("fedavg")
     assert done.model.to_bytes() == inside.model.to_bytes()
 
 

@@ -15,39 +15,15 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.timeout(180)
-def test_scatter_and_gather_then_cyclic_then_cross_site_evaluation(
-    run: Callable, simulated: Callable[[str], Path]
-):
-    native = simulated("classic")
-    ours = run("classic")
-    assert ours.error is None
-    for model in ("sag.npy", "cyclic.npy"):
-        assert (ours.artifacts / "models" / model).read_bytes() == (
-            native / "models" / model
-        ).read_bytes()
-    results = "cross_site_val/cross_val_results.json"
-    scores = json.loads((ours.artifacts / results).read_text())
-    assert scores == json.loads((native / results).read_text())
-    assert set(scores["site-1"]) == {"SRV_sag", "site-1", "site-2"}
-    last = np.load(native / "models" / "cyclic.npy")  # the last workflow that saves a model
-    assert ours.model.numpy()["numpy_key"].tobytes() == last.tobytes()
+@pytest.fixture(scope="module", autouse=True)
+def simulated(simulator: Callable) -> Callable[[str], Path]:
+    """Both simulators run while our own runs do."""
+    running = {job: simulator(job) for job in ("classic", "fedavg")}
+    return lambda job: running[job]()
 
 
-@pytest.mark.timeout(180)
-def test_fedavg_with_a_client_api_script(run: Callable, simulated: Callable[[str], Path]):
-    native = np.load(simulated("fedavg") / "models" / "server.npy")
-    ours = run("fedavg")
-    assert ours.error is None
-    released = ours.model.numpy()["numpy_key"]
-    assert released.dtype == native.dtype
-    assert released.tobytes() == native.tobytes()
-    assert sorted(ours.metrics_by_round) == [1, 2, 3]
-    assert ours.metrics_by_round[1] == {"level": pytest.approx(0.5)}
-
-
-def test_rounds_carry_the_sites_metrics_and_the_names_of_arrays(run: Callable):
-    ours = run("classic")
+def test_rounds_carry_the_sites_metrics_and_the_names_of_arrays(run_once: Callable):
+    ours = run_once("classic")
     train = [r for r in ours.rounds if r.kind == "train"]
     assert [r.number for r in train] == [1, 2, 3, 1, 2]
     assert all(set(r.sites) == {"site-1", "site-2"} and not r.failed for r in train)
@@ -66,3 +42,34 @@ def test_results_reach_the_workflow_in_the_order_of_the_roster(run: Callable):
         assert (first.artifacts / "models" / model).read_bytes() == (
             second.artifacts / "models" / model
         ).read_bytes()
+
+
+@pytest.mark.timeout(180)
+def test_scatter_and_gather_then_cyclic_then_cross_site_evaluation(
+    run_once: Callable, simulated: Callable[[str], Path]
+):
+    ours = run_once("classic")
+    native = simulated("classic")
+    assert ours.error is None
+    for model in ("sag.npy", "cyclic.npy"):
+        assert (ours.artifacts / "models" / model).read_bytes() == (
+            native / "models" / model
+        ).read_bytes()
+    results = "cross_site_val/cross_val_results.json"
+    scores = json.loads((ours.artifacts / results).read_text())
+    assert scores == json.loads((native / results).read_text())
+    assert set(scores["site-1"]) == {"SRV_sag", "site-1", "site-2"}
+    last = np.load(native / "models" / "cyclic.npy")  # the last workflow that saves a model
+    assert ours.model.numpy()["numpy_key"].tobytes() == last.tobytes()
+
+
+@pytest.mark.timeout(180)
+def test_fedavg_with_a_client_api_script(run: Callable, simulated: Callable[[str], Path]):
+    ours = run("fedavg")
+    assert ours.error is None
+    native = np.load(simulated("fedavg") / "models" / "server.npy")
+    released = ours.model.numpy()["numpy_key"]
+    assert released.dtype == native.dtype
+    assert released.tobytes() == native.tobytes()
+    assert sorted(ours.metrics_by_round) == [1, 2, 3]
+    assert ours.metrics_by_round[1] == {"level": pytest.approx(0.5)}
