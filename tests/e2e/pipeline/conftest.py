@@ -20,7 +20,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 FINAL = ("succeeded", "failed", "denied", "cancelled", "expired")
 #: Weights that a search can find: 32 bytes, again and again, that are finite numbers.
 _PLANTED = """
-import hashlib, time
+import hashlib, os, time
 import numpy as np
 
 def planted(label, size):
@@ -36,6 +36,8 @@ def initial(config):
 
 def train(model, data, config):
     print("training", flush=True)
+    while config["hold"] and not os.path.exists(config["hold"]):
+        time.sleep(0.02)
     time.sleep(config["pause"])
     return {"w": planted("planted update", config["size"])}, 1, {"loss": 1.0}
 
@@ -53,9 +55,10 @@ def planted(label: str) -> bytes:
     return bytes(space["planted"](label, 8).tobytes())
 
 
-def workload(rounds: int = 2, size: int = SMALL, pause: float = 0.0) -> bytes:
+def workload(rounds: int = 2, size: int = SMALL, pause: float = 0.0, hold: str = "") -> bytes:
+    """``hold`` is a file: the first round waits until it exists. Every round takes ``pause``."""
     text = f'name = "planted"\nmodule = "work.py"\nrounds = {rounds}\n'
-    text += f"[config]\nsize = {size}\npause = {pause}\n"
+    text += f"[config]\nsize = {size}\npause = {pause}\nhold = {json.dumps(hold)}\n"
     return pack_files({"plain.toml": text.encode(), "work.py": _WORK.encode()})
 
 
@@ -131,7 +134,7 @@ def planted_bytes() -> Callable[[str], bytes]:
     return planted
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_bench(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., Bench]]:

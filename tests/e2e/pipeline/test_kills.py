@@ -57,11 +57,19 @@ def online(bench: Any) -> set[str]:
     return {peer["name"] for peer in peers if peer["online"]}
 
 
-def start(bench: Any, make_workload: Any, *, pause: float, rounds: int = 3, **options: Any) -> str:
-    """A job whose first round is under way at every site."""
-    job = str(bench.submit(make_workload(rounds=rounds, pause=pause), **options))
+def start(bench: Any, make_workload: Any, *, rounds: int = 3, **options: Any) -> str:
+    """A job whose first round is under way at every site, and lasts until :func:`go_on`."""
+    hold = bench.folder / "go-on"
+    hold.unlink(missing_ok=True)
+    pause = options.pop("pause", 0.0)
+    archive = make_workload(rounds=rounds, pause=pause, hold=str(hold))
+    job = str(bench.submit(archive, **options))
     bench.training(job)
     return job
+
+
+def go_on(bench: Any) -> None:
+    (bench.folder / "go-on").touch()
 
 
 def the_child(bench: Any, program: str) -> psutil.Process:
@@ -82,8 +90,9 @@ def failures(bench: Any, job: str) -> dict[int, dict[str, str]]:
 
 
 def test_without_a_worker_the_others_go_on(bench: Any, make_workload: Any) -> None:
-    job = start(bench, make_workload, pause=0.6, min_sites=2)
+    job = start(bench, make_workload, min_sites=2)
     the_child(bench, "site-3").kill()
+    go_on(bench)
     told = bench.wait(job)
     assert told["state"] == "succeeded", told
     assert "SIGKILL" in failures(bench, job)[1]["site-3"]
@@ -94,7 +103,7 @@ def test_without_a_worker_the_others_go_on(bench: Any, make_workload: Any) -> No
 def test_without_a_worker_that_is_needed_the_job_fails_with_the_reason(
     bench: Any, make_workload: Any
 ) -> None:
-    job = start(bench, make_workload, pause=5, min_sites=3)
+    job = start(bench, make_workload, min_sites=3)
     the_child(bench, "site-2").kill()
     told = bench.wait(job, 8)
     assert told["state"] == "failed"
@@ -104,7 +113,7 @@ def test_without_a_worker_that_is_needed_the_job_fails_with_the_reason(
 def test_without_its_coordinator_a_job_fails_with_the_reason(
     bench: Any, make_workload: Any
 ) -> None:
-    job = start(bench, make_workload, pause=5)
+    job = start(bench, make_workload)
     the_child(bench, "enclave-1").kill()
     told = bench.wait(job, 8)
     assert told["state"] == "failed"
@@ -164,10 +173,11 @@ def test_job_code_that_takes_over_its_worker_can_forge_nothing(
 def test_without_a_site_agent_the_others_go_on_and_its_worker_ends_with_it(
     bench: Any, make_workload: Any
 ) -> None:
-    job = start(bench, make_workload, pause=0.6, min_sites=2)
+    job = start(bench, make_workload, min_sites=2)
     workers = bench.children("site-3")
     bench.federation.programs["site-3"].kill()
     assert ended(workers)
+    go_on(bench)
     told = bench.wait(job)
     assert told["state"] == "succeeded", told
     assert "connection" in failures(bench, job)[1]["site-3"]
@@ -176,8 +186,9 @@ def test_without_a_site_agent_the_others_go_on_and_its_worker_ends_with_it(
 def test_a_site_agent_that_is_started_again_takes_part_in_the_running_job(
     bench: Any, make_workload: Any
 ) -> None:
-    job = start(bench, make_workload, pause=0.5, rounds=500, min_sites=2)
+    job = start(bench, make_workload, pause=0.2, rounds=500, min_sites=2)
     bench.federation.programs["site-3"].kill()
+    go_on(bench)
     bench.until(lambda: "site-3" in trained(bench, job, failed=True))
     bench.federation.programs["site-3"].start()
     bench.until(lambda: "site-3" in trained(bench, job, failed=False), 60)
@@ -197,7 +208,7 @@ def trained(bench: Any, job: str, *, failed: bool) -> set[str]:
 def test_without_its_enclave_a_job_fails_and_a_new_one_runs_once_it_is_back(
     bench: Any, make_workload: Any
 ) -> None:
-    job = start(bench, make_workload, pause=20)
+    job = start(bench, make_workload)
     coordinator = bench.children("enclave-1")
     workers = [p for n in (1, 2, 3) for p in bench.children(f"site-{n}")]
     bench.federation.programs["enclave-1"].kill()
@@ -213,7 +224,7 @@ def test_without_its_enclave_a_job_fails_and_a_new_one_runs_once_it_is_back(
 def test_an_enclave_that_is_restarted_at_once_does_not_keep_a_dead_job_running(
     bench: Any, make_workload: Any
 ) -> None:
-    job = start(bench, make_workload, pause=20)
+    job = start(bench, make_workload)
     bench.federation.programs["enclave-1"].kill()
     bench.federation.programs["enclave-1"].start()
     told = bench.wait(job, 12)
@@ -221,9 +232,9 @@ def test_an_enclave_that_is_restarted_at_once_does_not_keep_a_dead_job_running(
 
 
 def test_a_job_outlives_a_gateway_that_is_started_again(bench: Any, make_workload: Any) -> None:
-    job = start(bench, make_workload, pause=1.0, rounds=4, min_sites=3)
+    job = start(bench, make_workload, rounds=3, min_sites=3)
     bench.federation.programs["gateway"].kill()
-    time.sleep(0.5)
+    go_on(bench)  # results of the first round are there before the gateway is
     bench.federation.programs["gateway"].start()
     bench.until(bench.federation.client.ready)
     told = bench.wait(job)
@@ -238,9 +249,10 @@ def test_a_job_outlives_a_gateway_that_is_started_again(bench: Any, make_workloa
 def test_a_site_that_was_lost_while_the_gateway_was_down_is_not_waited_for(
     bench: Any, make_workload: Any
 ) -> None:
-    job = start(bench, make_workload, pause=0.5, rounds=2, min_sites=2)
+    job = start(bench, make_workload, rounds=2, min_sites=2)
     bench.federation.programs["gateway"].kill()
     bench.federation.programs["site-3"].kill()
+    go_on(bench)
     bench.federation.programs["gateway"].start()
     bench.until(bench.federation.client.ready)
     told = bench.wait(job, _OFFLINE + _GRACE + 12)
@@ -254,24 +266,25 @@ def test_a_site_that_was_lost_while_the_gateway_was_down_is_not_waited_for(
 def test_a_worker_that_hangs_costs_its_tasks_deadline_and_no_more(
     bench: Any, make_workload: Any
 ) -> None:
-    job = start(bench, make_workload, pause=0.5, rounds=1, min_sites=2, task_seconds=1.5)
+    job = start(bench, make_workload, rounds=1, min_sites=2, task_seconds=4)
     hanging = the_child(bench, "site-1")
     hanging.suspend()
+    go_on(bench)
     told = bench.wait(job, 15)
     assert told["state"] == "succeeded", told
-    assert "no result within 1.5 s" in failures(bench, job)[1]["site-1"]
+    assert "no result within 4 s" in failures(bench, job)[1]["site-1"]
     bench.until(lambda: not hanging.is_running() or ended([hanging]), 10)
 
 
 def test_a_job_in_which_every_worker_hangs_fails(bench: Any, make_workload: Any) -> None:
-    job = start(bench, make_workload, pause=600, task_seconds=1.5)
+    job = start(bench, make_workload, task_seconds=1.5)
     told = bench.wait(job, 10)
     assert told["state"] == "failed"
     assert "no site returned a model" in told["reason"]
 
 
 def test_a_cancelled_job_ends_everywhere_within_seconds(bench: Any, make_workload: Any) -> None:
-    job = start(bench, make_workload, pause=600)
+    job = start(bench, make_workload)
     everything = [p for name in bench.federation.programs for p in bench.children(name)]
     assert len(everything) >= 4
     before = time.monotonic()
