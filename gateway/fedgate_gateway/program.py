@@ -43,6 +43,7 @@ async def run_gateway(config: GatewayConfig, *, tamper: Tamper | None = None) ->
     )
     scheduler = Scheduler(state, ledger, connections, router, spool)
     state.presence = lambda kind, name: connections.online(PeerKind(kind), name)
+    state.site_frames = connections.site_frames
     loop = asyncio.get_running_loop()
     state.peers.on_revoked(lambda kind, name: _on_loop(loop, lambda: connections.close(kind, name)))
     service = LinkService(state, ledger, connections, router, spool, scheduler)

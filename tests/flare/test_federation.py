@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fedgate.bundle import pack_directory
+from fedgate.errors import Denied
 from fedgate_gateway.dev import Federation
 from fedgate_gateway.dev.files import recipient_key
 from fedgate_gateway.dev.leftovers import leftovers
@@ -111,11 +112,12 @@ def test_peers_talk_through_the_enclave_and_every_frame_is_in_the_audit_log(jobs
         assert (site, "aux_communication:__do_task__", "in") in counted
 
 
-def test_a_job_that_needs_more_is_denied_with_the_names(jobs):
-    ended = jobs.end(jobs.start("swarm"))
-    assert ended["job"]["state"] == "denied"
-    assert "aux_communication:swarm_req_to_submit_learn_result" in json.dumps(ended)
-    assert "aux_communication:__do_task__" not in json.dumps(ended["sites"])
+def test_a_job_that_needs_more_is_refused_at_submission_with_the_names(jobs):
+    with pytest.raises(Denied) as refused:
+        jobs.start("swarm")
+    assert "site-1: " in str(refused.value)
+    assert "aux_communication:swarm_req_to_submit_learn_result" in str(refused.value)
+    assert "aux_communication:__do_task__" not in str(refused.value)
 
 
 # -- jobs that go wrong, all at once --------------------------------------------------------------

@@ -52,6 +52,7 @@ class TomlAdapter(Adapter):
             config=said.get("config", {}),
             min_sites=said.get("min_sites", 1),
             sites=tuple(said.get("sites", ())),
+            frames=tuple(said.get("frames", ())),
         )
 
     def coordinate(self, workload, federation) -> None:

@@ -18,6 +18,7 @@ from fedgate_gateway.config import GatewayLimits, GatewayProject
 from fedgate_gateway.control import rows
 from fedgate_gateway.control.audit_sink import AuditSink
 from fedgate_gateway.control.ids import new_job_id
+from fedgate_gateway.control.opaque_needs import SiteFrames, check_frames
 from fedgate_gateway.control.principal import Principal
 from fedgate_gateway.control.records import (
     STATE_EVENT,
@@ -70,6 +71,7 @@ class Intake:
     projects: Mapping[str, GatewayProject]
     limits: GatewayLimits
     recognise: Recognise
+    site_frames: SiteFrames
 
     async def submit(
         self, archive: bytes, options: SubmitOptions, principal: Principal
@@ -105,7 +107,9 @@ class Intake:
             submitter=principal.name,
         )
         try:
-            return submission, check_policy(submission, self.policy)
+            decision = check_policy(submission, self.policy)
+            check_frames(submission, self.site_frames)
+            return submission, decision
         except Denied as error:
             facts = {**_facts(submission), "reason": str(error)[:2000]}
             self.audit.append("job.refused", facts, actor=principal.name)

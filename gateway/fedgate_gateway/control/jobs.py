@@ -25,6 +25,7 @@ from fedgate_gateway.control.bell import ANY
 from fedgate_gateway.control.cursor import decode_cursor, encode_cursor
 from fedgate_gateway.control.events import JobEvents
 from fedgate_gateway.control.intake import Intake
+from fedgate_gateway.control.opaque_needs import SiteFrames
 from fedgate_gateway.control.outputs import JobOutputs, output_key
 from fedgate_gateway.control.principal import Principal
 from fedgate_gateway.control.records import (
@@ -63,6 +64,7 @@ class JobService:
         projects: Mapping[str, GatewayProject],
         limits: GatewayLimits | None = None,
         recognise: Recognise = recognise_installed,
+        site_frames: SiteFrames = lambda _site: None,
     ) -> None:
         self._database = database
         self._objects = objects
@@ -70,7 +72,9 @@ class JobService:
         self._limits = limits or GatewayLimits()
         self._events = JobEvents(database)
         self._outputs = JobOutputs(database, audit)
-        self._intake = Intake(database, objects, audit, policy, projects, self._limits, recognise)
+        self._intake = Intake(
+            database, objects, audit, policy, projects, self._limits, recognise, site_frames
+        )
 
     async def submit(
         self, archive: bytes, options: SubmitOptions, principal: Principal

@@ -13,6 +13,7 @@ from fedgate_gateway.audit.log import AuditLog
 from fedgate_gateway.audit.signer import LogSigner
 from fedgate_gateway.config import GatewayConfig
 from fedgate_gateway.control.jobs import JobService
+from fedgate_gateway.control.opaque_needs import SiteFrames
 from fedgate_gateway.control.submission import Recognise, SubmitPolicy
 from fedgate_gateway.control.submit_policy import project_policies
 from fedgate_gateway.control.tokens import Tokens
@@ -31,12 +32,16 @@ def nobody_linked(_kind: PeerKind, _name: str) -> bool:
     return False
 
 
+def nobody_says(_site: str) -> None:
+    """What sites allow, before the relay runs."""
+
+
 ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 (a file's name)
 
 
 @dataclass
 class GatewayState:
-    """The gateway's parts. ``presence`` is set by the relay once it runs."""
+    """The gateway's parts. ``presence`` and ``site_frames`` are set by the relay once it runs."""
 
     config: GatewayConfig
     database: Database
@@ -49,6 +54,7 @@ class GatewayState:
     enrolments: Enrolments
     jobs: JobService
     presence: Presence = nobody_linked
+    site_frames: SiteFrames = nobody_says
     #: Whatever is registered here is served at /metrics.
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -84,9 +90,10 @@ def open_gateway_state(
         projects=config.projects,
         limits=config.limits,
         recognise=recognise or partial(recognise_installed, allowed=config.adapters),
+        site_frames=lambda site: state.site_frames(site),  # noqa: PLW0108 - it is set later
     )
     peers = Peers(database, audit)
-    return GatewayState(
+    state = GatewayState(
         config=config,
         database=database,
         objects=objects,
@@ -98,3 +105,4 @@ def open_gateway_state(
         enrolments=Enrolments(database, authority, peers, audit),
         jobs=jobs,
     )
+    return state

@@ -71,6 +71,13 @@ class Connections:
     def site(self, name: str) -> Connection | None:
         return self._by_peer.get((PeerKind.SITE, name))
 
+    def site_frames(self, name: str) -> tuple[str, ...] | None:
+        """Opaque frames that a linked site's guard lists; None where it does not say."""
+        connection = self.site(name)
+        if connection is None or not connection.hello.HasField("guard"):
+            return None
+        return tuple(connection.hello.guard.frames)
+
     def enclave(self, name: str) -> Connection | None:
         return self._by_peer.get((PeerKind.ENCLAVE, name))
 

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
 _PATIENCE = 60.0
 _HELLO_SECONDS = 10.0
+_HELLO_BYTES = 256 * 1024
 _AUDIT_BYTES = 32 * 1024
 #: What peers may write into the audit log; every other kind of entry is the gateway's own.
 _AUDITED = {
@@ -145,6 +146,8 @@ class LinkService:
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"this gateway speaks protocol {methods.PROTOCOL}; upgrade the older side",
             )
+        if first.hello.ByteSize() > _HELLO_BYTES:  # it is kept as long as the link
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the hello is too large")
         return first.hello
 
     async def _read(self, connection: Connection, requests: AsyncIterator[pb.PeerMessage]) -> None:

@@ -65,6 +65,7 @@ class SiteAgent:
             max_jobs=self._config.max_jobs,
             jobs=list(self._jobs),
             sandbox=self._sandbox.name,
+            guard=pb.Guard(frames=self._config.guard.frames),
         )
 
     def _on_up(self) -> None:

@@ -60,7 +60,7 @@ class GatewayMessage(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., offer: _Optional[_Union[JobSpec, _Mapping]] = ..., assign: _Optional[_Union[JobSpec, _Mapping]] = ..., join: _Optional[_Union[JobSpec, _Mapping]] = ..., handshake: _Optional[_Union[Handshake, _Mapping]] = ..., letter: _Optional[_Union[Letter, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., resumed: _Optional[_Union[Resume, _Mapping]] = ..., session_closed: _Optional[_Union[SessionClosed, _Mapping]] = ..., over: _Optional[_Union[JobOver, _Mapping]] = ..., peer: _Optional[_Union[PeerState, _Mapping]] = ...) -> None: ...
 
 class PeerHello(_message.Message):
-    __slots__ = ("protocol", "version", "frameworks", "datasets", "max_jobs", "jobs", "sandbox")
+    __slots__ = ("protocol", "version", "frameworks", "datasets", "max_jobs", "jobs", "sandbox", "guard")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     FRAMEWORKS_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,7 @@ class PeerHello(_message.Message):
     MAX_JOBS_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     SANDBOX_FIELD_NUMBER: _ClassVar[int]
+    GUARD_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
     frameworks: _containers.RepeatedCompositeFieldContainer[Framework]
@@ -75,7 +76,14 @@ class PeerHello(_message.Message):
     max_jobs: int
     jobs: _containers.RepeatedScalarFieldContainer[str]
     sandbox: str
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., frameworks: _Optional[_Iterable[_Union[Framework, _Mapping]]] = ..., datasets: _Optional[_Iterable[str]] = ..., max_jobs: _Optional[int] = ..., jobs: _Optional[_Iterable[str]] = ..., sandbox: _Optional[str] = ...) -> None: ...
+    guard: Guard
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., frameworks: _Optional[_Iterable[_Union[Framework, _Mapping]]] = ..., datasets: _Optional[_Iterable[str]] = ..., max_jobs: _Optional[int] = ..., jobs: _Optional[_Iterable[str]] = ..., sandbox: _Optional[str] = ..., guard: _Optional[_Union[Guard, _Mapping]] = ...) -> None: ...
+
+class Guard(_message.Message):
+    __slots__ = ("frames",)
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    frames: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, frames: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Framework(_message.Message):
     __slots__ = ("name", "version")

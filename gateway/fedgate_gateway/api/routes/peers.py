@@ -29,6 +29,9 @@ class PeerView(BaseModel):
     enrolled: datetime | None = Field(description="null: it never enrolled")
     expires: datetime | None = Field(description="of its certificate")
     identity: str | None = Field(description="its Ed25519 identity key, base64 of 32 bytes")
+    frames: list[str] | None = Field(
+        description="opaque traffic that its guard lists, as it says; null where it does not"
+    )
 
 
 class PeersView(BaseModel):
@@ -82,6 +85,7 @@ def revoke_peer(
 def _view(
     state: GatewayState, kind: PeerKind, name: str, peer: Peer | None, projects: list[str]
 ) -> PeerView:
+    frames = state.site_frames(name) if kind is PeerKind.SITE else None
     return PeerView(
         name=name,
         projects=projects,
@@ -89,4 +93,5 @@ def _view(
         enrolled=peer.enrolled if peer else None,
         expires=peer.expires if peer else None,
         identity=base64.b64encode(peer.identity).decode() if peer else None,
+        frames=None if frames is None else list(frames),
     )
