@@ -17,6 +17,7 @@ class FlareAdapter(Adapter):
 
     framework: ClassVar[str] = "flare"
     capabilities: ClassVar[Capabilities] = CAPABILITIES
+    requires: ClassVar[tuple[str, ...]] = ("nvflare==2.9.*",)
 
     def recognises(self, tree: BundleTree) -> bool:
         return locate(tree) is not None

@@ -7,18 +7,22 @@ import logging
 import math
 import threading
 import time
+from importlib import metadata
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
 import pytest
 from nvflare.apis.dxo import DXO, DataKind, MetaKey
 from nvflare.apis.shareable import Shareable
+from packaging.requirements import Requirement
 
 import fedgate_flare
 from fedgate.errors import InvalidModel, UnsupportedVersion, WorkloadFailed
 from fedgate.model import Model
 from fedgate.task import TaskKind
-from fedgate_flare import _nvflare_private, messages
+from fedgate_flare import _nvflare_private, demands, messages
+from fedgate_flare.adapter import FlareAdapter
 from fedgate_flare.hub import SharedModels
 from fedgate_flare.last_error import LastError
 from fedgate_flare.ledger import Ledger
@@ -38,10 +42,31 @@ def test_private_names_of_nvflare_are_imported_in_one_module_only():
                 assert not any(alias.name.startswith("_") for alias in node.names), path
 
 
-def test_another_version_of_nvflare_is_refused_with_a_sentence(monkeypatch):
-    monkeypatch.setattr(_nvflare_private, "version", lambda name: "2.10.0")
-    with pytest.raises(UnsupportedVersion, match=r"2\.10\.0 is not supported"):
+#: The releases of FLARE that the adapter works with, and some that it does not.
+PASS, FAIL = ("2.9.0", "2.9.1"), ("2.7.2", "2.8.0", "2.10.0", "3.0.0", None)
+
+
+@pytest.mark.parametrize("installed", [*PASS, *FAIL])
+def test_these_releases_of_flare_pass_and_others_are_refused_in_a_sentence(installed, monkeypatch):
+    def version(_name):
+        if installed is None:
+            raise PackageNotFoundError
+        return installed
+
+    monkeypatch.setattr(_nvflare_private, "version", version)
+    asked = [Requirement(f"nvflare{demands.SUPPORTED}"), *map(Requirement, FlareAdapter.requires)]
+    if installed in PASS:
         _nvflare_private._check_version()
+        assert all(one.specifier.contains(installed, prereleases=True) for one in asked)
+        return
+    with pytest.raises(UnsupportedVersion, match=r"not supported|not installed") as refused:
+        _nvflare_private._check_version()
+    assert "\n" not in str(refused.value)
+    assert not any(installed and one.specifier.contains(installed) for one in asked)
+
+
+def test_the_release_that_is_installed_here_is_one_of_them():
+    assert metadata.version("nvflare") in PASS
 
 
 def test_a_bell_that_rang_before_the_wait_is_not_missed():
