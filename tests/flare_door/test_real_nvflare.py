@@ -1,0 +1,466 @@
+"""The installed `nvflare` and FLARE's API, unmodified, against a real door and federation."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from nvflare.fuel.flare_api.api_spec import (
+    AuthorizationError,
+    InternalError,
+    InvalidJobDefinition,
+    JobNotFound,
+    MonitorReturnCode,
+    NoConnection,
+)
+from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
+
+from fedgate import Model
+from fedgate.bundle import BundleLimits, digest_of, pack_directory
+from fedgate_gateway.dev import Federation
+from fedgate_gateway.dev.leftovers import leftovers
+from fedgate_gateway.dev.program import Program
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+JOBS = Path(__file__).parents[1] / "flare" / "jobs"
+JOB = JOBS / "fedavg"
+BIN = Path(sys.executable).parent
+ADA, BOB = "ada@example.org", "bob@example.org"
+SECONDS = 60
+NO_CYCLES = """
+@id("no-cycles")
+@why("Nothing goes from site to site here.")
+forbid (principal, action == Action::"join", resource)
+when { context.components.contains("nvflare.app_common.workflows.cyclic_ctl.CyclicController") };
+"""
+
+
+class Door:
+    """`fedgate flare front-door` as a process, with two kits."""
+
+    def __init__(self, federation: Federation, folder: Path) -> None:
+        self.federation = federation
+        self.data, self.kits = folder / "data", folder / "kits"
+        arguments = [
+            "flare", "front-door", "--data", self.data, "--kit", self.kits, "--port", "0",
+            "--admin", ADA, "--admin", BOB, "--profile", federation.profile_path,
+        ]  # fmt: skip
+        self.program = Program("door", list(map(str, arguments)), folder / "door.log")
+
+    def start(self) -> None:
+        self.program.log.unlink(missing_ok=True)
+        self.program.start()
+        wait(lambda: self.program.alive and "open at" in self.program.log.read_text(), "the door")
+
+    @property
+    def port(self) -> int:
+        return int(json.loads((self.data / "door.json").read_text())["port"])
+
+    def session(self, who: str) -> Session:
+        return new_secure_session(who, str(self.kits / who), timeout=SECONDS)
+
+    def gateway_job(self, meta: dict[str, Any]) -> dict[str, Any]:
+        return self.federation.client.job(meta["fedgate"]["job"])["job"]
+
+
+def wait(true: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < until, f"waited too long for {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("door")
+    federation = Federation(folder / "gateway", sites=2, adapters=("flare",), examples=False)
+    federation.prepare()
+    with federation.layout.policy("site-2").open("a") as policy:
+        policy.write(NO_CYCLES)
+    with federation:
+        made = Door(federation, folder)
+        made.start()
+        yield made
+        made.program.stop()
+    wait(lambda: leftovers(folder) == {}, "everything to end")
+
+
+@pytest.fixture(scope="module")
+def ada(door: Door) -> Iterator[Session]:
+    session = door.session(ADA)
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders to submit: FLARE's tools sign them in place."""
+    folder = tmp_path_factory.mktemp("jobs")
+    made = {}
+    for name in ("quick", "endless", "lonely", "broken"):
+        made[name] = shutil.copytree(JOB, folder / name)
+    made["cyclic"] = shutil.copytree(JOBS / "classic", folder / "cyclic")
+    _make_endless(made["endless"] / "app")
+    meta = made["lonely"] / "meta.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "min_clients": 1,
+                                "deploy_map": {"app": ["server", "site-1"]}}))  # fmt: skip
+    (made["broken"] / "app/config/config_fed_client.json").write_text("{}")
+    return made
+
+
+def _make_endless(app: Path) -> None:
+    """Many rounds of some tenths of a second: no load for the tests around it."""
+    path = app / "config/config_fed_server.json"
+    config = json.loads(path.read_text())
+    config["workflows"][0]["args"]["num_rounds"] = 1_000_000
+    path.write_text(json.dumps(config))
+    script = app / "custom/client.py"
+    slow = script.read_text().replace(
+        "        flare.send(", "        time.sleep(0.3)\n        flare.send("
+    )
+    script.write_text("import time\n" + slow)
+
+
+def names(session: Session) -> list[str]:
+    return [job["job_id"] for job in session.list_jobs()]
+
+
+def running(session: Session, job: str) -> None:
+    wait(lambda: session.get_job_meta(job)["status"] == "RUNNING", "the job to run")
+
+
+@pytest.fixture(scope="module")
+def finished(ada: Session, jobs: dict[str, Path]) -> str:
+    """A job that went well."""
+    job = ada.submit_job(str(jobs["quick"]))
+    code = ada.monitor_job(job, timeout=SECONDS, poll_interval=0.1)
+    assert code == MonitorReturnCode.JOB_FINISHED
+    return job
+
+
+# -- the FLARE API -------------------------------------------------------------------------------
+
+
+def test_a_job_takes_the_same_path_as_any_other(door, ada, finished):
+    meta = ada.get_job_meta(finished)
+    assert meta["status"] == "FINISHED:COMPLETED", meta
+    assert meta["job_deploy_detail"][0] == "gateway: succeeded"
+    assert meta["fedgate"]["sites"].keys() == {"site-1", "site-2"}
+    job = door.gateway_job(meta)
+    assert (job["state"], job["framework"], job["project"]) == ("succeeded", "flare", "demo")
+    entries = door.federation.client.audit_entries(job=job["id"], limit=500)["entries"]
+    kinds = {entry["kind"] for entry in entries}
+    assert {"job.submitted", "job.site-decision", "session.opened"} <= kinds, kinds
+    (submitted,) = [entry["data"] for entry in entries if entry["kind"] == "job.submitted"]
+    assert submitted["name"] == f"fedavg (FLARE: {ADA})"
+    outputs = door.federation.client.outputs(job["id"])
+    assert outputs
+    assert all(output["sealed"] for output in outputs)
+
+
+def test_what_people_approve_is_the_digest_of_the_folder(door, ada, finished):
+    assert door.gateway_job(ada.get_job_meta(finished))["bundle"] == digest_of(pack_directory(JOB))
+
+
+def test_the_result_is_downloaded_opened(ada, finished, tmp_path):
+    folder = Path(ada.download_job_result(finished, str(tmp_path)))
+    released = Model.parse((folder / "workspace/model.safetensors").read_bytes()).numpy()
+    written = np.load(folder / "workspace/models/server.npy")
+    assert released["numpy_key"].tobytes() == written.tobytes()
+    assert json.loads((folder / "meta.json").read_text())["status"] == "FINISHED:COMPLETED"
+
+
+def test_jobs_are_listed_and_one_has_a_log(ada, finished):
+    assert finished in names(ada)
+    log = ada.get_job_logs(finished, "server")["logs"]["server"]
+    assert "round 3 train: 2 of 2 sites" in log
+    assert "Server runner starting" in log, "what the coordinator printed"
+
+
+def test_a_submission_that_is_repeated_with_its_token_is_the_same_job(ada, jobs):
+    first = ada.submit_job(str(jobs["quick"]), submit_token="once-and-for-all")
+    assert ada.submit_job(str(jobs["quick"]), submit_token="once-and-for-all") == first
+    ada.abort_job(first)
+
+
+def test_a_denied_job_says_who_and_why(door, ada, jobs):
+    job = ada.submit_job(str(jobs["cyclic"]))
+    ada.monitor_job(job, timeout=SECONDS, poll_interval=0.1)
+    meta = ada.get_job_meta(job)
+    assert meta["status"] == "FINISHED:CAN_NOT_SCHEDULE"
+    assert meta["job_deploy_detail"][0].startswith("gateway: denied: site-2")
+    assert "Nothing goes from site to site here." in meta["fedgate"]["sites"]["site-2"]
+    assert door.gateway_job(meta)["state"] == "denied"
+    ada.delete_job(job)
+    with pytest.raises(JobNotFound):
+        ada.get_job_meta(job)
+
+
+def test_a_no_of_the_gateway_is_the_answer_to_the_submission(ada, jobs):
+    with pytest.raises(AuthorizationError, match="A job needs at least two sites"):
+        ada.submit_job(str(jobs["lonely"]))
+
+
+def test_what_is_wrong_with_a_job_is_the_answer_to_its_submission(ada, jobs):
+    before = names(ada)
+    with pytest.raises(InvalidJobDefinition, match="defines no executors"):
+        ada.submit_job(str(jobs["broken"]))
+    assert names(ada) == before
+
+
+# -- the nvflare command -------------------------------------------------------------------------
+
+
+@dataclass
+class Nvflare:
+    """A person's terminal."""
+
+    kit: Path
+    home: Path
+
+    def __call__(self, *arguments: object, code: int = 0) -> dict[str, Any]:
+        """What a command answers, in JSON."""
+        ran = subprocess.run(
+            [BIN / "nvflare", "--format", "json", *map(str, arguments)],
+            env={**os.environ, "HOME": str(self.home), "NVFLARE_STARTUP_KIT_DIR": str(self.kit)},
+            cwd=self.home, capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        return json.loads(ran.stdout)
+
+    def together(self, *commands: str) -> list[dict[str, Any]]:
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda command: self(*command.split()), commands))
+
+
+@pytest.fixture(scope="module")
+def nvflare(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Nvflare:
+    return Nvflare(door.kits / ADA, tmp_path_factory.mktemp("home"))
+
+
+def test_the_command_submits_watches_and_aborts(door, ada, nvflare, jobs):
+    job = nvflare("job", "submit", "-j", jobs["endless"])["data"]["job_id"]
+    running(ada, job)
+    wait(lambda: "round 2 train" in ada.get_job_logs(job, "server")["logs"]["server"], "rounds")
+    listed, meta, stats, logs, status = nvflare.together(
+        "job list", f"job meta {job}", f"job stats {job} --site server", f"job logs {job}",
+        "system status",
+    )  # fmt: skip
+    assert job in json.dumps(listed["data"])
+    assert meta["data"]["status"] == "RUNNING"
+    assert stats["data"]["stats"]["server"]["fedgate"]["round"] > 1
+    assert "site site-1 accepted" in json.dumps(logs["data"])
+    assert "site-1" in json.dumps(status["data"]["clients"])
+    nvflare("job", "abort", job, "--force")
+    assert ada.get_job_meta(job)["status"] == "FINISHED:ABORTED"
+    assert door.gateway_job(ada.get_job_meta(job))["state"] == "cancelled"
+
+
+def test_the_command_fetches_and_repeats(ada, nvflare, finished, tmp_path):
+    downloaded, cloned = nvflare.together(
+        f"job download {finished} -o {tmp_path}", f"job clone {finished}"
+    )
+    assert downloaded["data"]["artifacts"]["global_model"].endswith("workspace/model.safetensors")
+    again = cloned["data"]["new_job_id"]
+    assert (
+        nvflare("job", "wait", again, "--interval", "0.2")["data"]["status"] == "FINISHED:COMPLETED"
+    )
+    assert ada.get_job_meta(again)["fedgate"]["bundle"] == digest_of(pack_directory(JOB))
+
+
+# -- what must not work --------------------------------------------------------------------------
+
+
+def test_it_listens_where_admins_connect_and_nowhere_else(door):
+    listening = [
+        (c.laddr.ip.removeprefix("::ffff:"), c.laddr.port)
+        for c in psutil.Process(door.program.pid).net_connections()
+        if c.status == psutil.CONN_LISTEN
+    ]
+    assert set(listening) == {("127.0.0.1", door.port)}
+
+
+def test_without_a_certificate_of_its_own_authority_nobody_gets_in(door, tmp_path):
+    kit = door.kits / ADA / "startup"
+    stranger = tmp_path / "stranger"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-subj", f"/CN={ADA}", "-keyout", f"{stranger}.key", "-out", f"{stranger}.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    assert _greeting(door.port, kit / "client.crt", kit / "client.key"), "an admin is answered"
+    assert _greeting(door.port, Path(f"{stranger}.crt"), Path(f"{stranger}.key")) == b""
+    assert _greeting(door.port) == b""
+    with socket.create_connection(("127.0.0.1", door.port)) as plain:
+        assert _answer(plain) == b""
+
+
+def _greeting(port: int, certificate: Path | None = None, key: Path | None = None) -> bytes:
+    """What the door says after a handshake."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    raw = socket.create_connection(("127.0.0.1", port), 10)
+    with context.wrap_socket(raw) as connection:
+        return _answer(connection)
+
+
+def _answer(connection: socket.socket) -> bytes:
+    try:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+        return connection.recv(1)
+    except (ConnectionError, ssl.SSLError):
+        return b""
+
+
+@pytest.fixture
+def upload(ada: Session, jobs: dict[str, Path], monkeypatch: pytest.MonkeyPatch):
+    """Submit an archive of one's own making, as a client that is not FLARE's could."""
+    from nvflare.fuel.hci.client import file_transfer
+
+    def submit(make: Callable[[zipfile.ZipFile], None]) -> str:
+        def zip_it(_root: str, _folder: str, target: str) -> None:
+            with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as zipped:
+                make(zipped)
+
+        monkeypatch.setattr(file_transfer, "zip_directory_to_file", zip_it)
+        return ada.submit_job(str(jobs["quick"]))
+
+    return submit
+
+
+def bomb(zipped: zipfile.ZipFile) -> None:
+    with zipped.open("quick/meta.json", "w") as entry:
+        for _ in range(65):
+            entry.write(bytes(1 << 20))
+
+
+def traversal(zipped: zipfile.ZipFile) -> None:
+    zipped.writestr("quick/meta.json", (JOB / "meta.json").read_text())
+    zipped.writestr("quick/../../../evil", "x")
+
+
+def spy(zipped: zipfile.ZipFile) -> None:
+    for path in (JOB / "app").rglob("*.*"):
+        zipped.write(path, f"quick/{path.relative_to(JOB)}")
+    zipped.writestr(
+        "quick/meta.conf", 'include file("/etc/hostname")\ndeploy_map { app = ["@ALL"] }'
+    )
+
+
+def large(zipped: zipfile.ZipFile) -> None:
+    name = zipfile.ZipInfo("quick/meta.json")
+    zipped.writestr(name, bytes(BundleLimits().archive_bytes + 1), zipfile.ZIP_STORED)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(bomb, "ZIP bomb"), (traversal, "traversal"), (spy, "include"), (large, "too large")],
+)
+def test_hostile_uploads_are_refused_in_words_and_leave_nothing(door, ada, upload, make, words):
+    before = names(ada)
+    with pytest.raises(InvalidJobDefinition, match=words):
+        upload(make)
+    assert names(ada) == before
+    assert list((door.data / "uploads").iterdir()) == []
+    assert ada.get_system_info().server_info.status == "started"
+
+
+def test_an_upload_of_gigabytes_is_cut_off_at_once(door, ada, jobs, monkeypatch):
+    from nvflare.fuel.hci.client import file_transfer
+
+    def zip_it(_root: str, _folder: str, target: str) -> None:
+        with Path(target).open("wb") as file:
+            file.truncate(2 << 30)
+
+    monkeypatch.setattr(file_transfer, "zip_directory_to_file", zip_it)
+    began = time.monotonic()
+    with pytest.raises((InternalError, NoConnection)):
+        ada.submit_job(str(jobs["quick"]))
+    assert time.monotonic() - began < 2.0
+    assert list((door.data / "uploads").iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def bob(door: Door) -> Iterator[Session]:
+    session = door.session(BOB)
+    yield session
+    session.close()
+
+
+def test_an_admin_sees_the_jobs_of_others_and_may_not_touch_them(bob, finished, tmp_path):
+    assert bob.get_job_meta(finished)["submitter_name"] == ADA
+    for touch in (bob.abort_job, bob.delete_job, bob.clone_job, bob.download_job_result):
+        with pytest.raises(AuthorizationError):
+            touch(finished)
+    with pytest.raises(AuthorizationError):
+        bob.get_job_logs(finished, "server")
+
+
+@pytest.mark.parametrize(
+    "command", ["shutdown server", "restart server", "cat server x", "cells", "stress 1 1",
+                "sys_info server", "disable_client site-1", "configure_site_log server DEBUG"],
+)  # fmt: skip
+def test_nobody_operates_the_door_from_outside(ada, command):
+    from nvflare.fuel.hci.client.api_status import APIStatus
+
+    answer = ada.api.server_execute(command)
+    assert answer["status"] in (APIStatus.ERROR_AUTHORIZATION, APIStatus.SUCCESS)
+    assert answer["meta"]["status"] == "not_authorized" or "Unknown command" in str(answer)
+
+
+# -- when it stops -------------------------------------------------------------------------------
+
+
+def test_a_door_that_is_killed_picks_up_where_it_was(door, ada, jobs):
+    endless, quick = ada.submit_job(str(jobs["endless"])), ada.submit_job(str(jobs["quick"]))
+    running(ada, endless)
+    before = door.gateway_job(ada.get_job_meta(quick))["id"]
+    door.program.kill()
+    wait(lambda: door.federation.client.job(before)["job"]["state"] == "succeeded", "the job")
+    door.start()
+    with session(door, ADA) as again:
+        wait(lambda: again.get_job_meta(quick)["status"].startswith("FINISHED"), "its end")
+        assert again.get_job_meta(quick)["status"] == "FINISHED:COMPLETED"
+        assert again.get_job_meta(quick)["fedgate"]["job"] == before
+        assert Path(again.download_job_result(quick), "workspace/model.safetensors").is_file()
+        running(again, endless)
+        again.abort_job(endless)
+        assert again.get_job_meta(endless)["status"] == "FINISHED:ABORTED"
+    states = [job["state"] for job in door.federation.client.jobs(limit=100)["jobs"]]
+    assert set(states) <= {"succeeded", "cancelled", "denied"}
+
+
+def test_a_door_that_is_asked_to_stop_says_so_and_ends_in_order(door):
+    process = door.program._process
+    door.program.ask_to_stop()
+    assert process.wait(15) == 0
+    assert "front door: stopping" in door.program.log.read_text()
+    assert "Traceback" not in door.program.log.read_text()
+
+
+@contextmanager
+def session(door: Door, who: str) -> Iterator[Session]:
+    opened = door.session(who)
+    try:
+        yield opened
+    finally:
+        opened.close()
