@@ -84,11 +84,21 @@ def components(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def has_trainers(config: Any) -> bool:
     """Does an app train in processes of its own, which reach the site's worker over loopback?"""
-    return any(
-        args.get("execution_mode") in ("external_process", "attach")
-        or path.rsplit(".", 1)[-1] in ("IPCExchanger", "PTMultiProcessExecutor")
-        for path, args in components(config)
+    return "external_process" in _modes(config) or any(
+        path.rsplit(".", 1)[-1] in ("IPCExchanger", "PTMultiProcessExecutor")
+        for path, _ in components(config)
     )
+
+
+def is_attached(config: Any) -> bool:
+    """Does an app wait for a trainer that somebody else starts?"""
+    return "attach" in _modes(config)
+
+
+def _modes(config: Any) -> set[str]:
+    """How trainers run, by what the Client API's executors are told."""
+    found = (args.get("execution_mode") for _, args in components(config))
+    return {filled_in(mode, config) for mode in found if isinstance(mode, str)}
 
 
 def check_scripts(files: Iterable[str], found: AppConfig) -> None:

@@ -19,6 +19,9 @@ CAPABILITIES: Mapping[str, Capability] = {
     ),
     "exported_recipes": Capability(_FULL, "2.9"),
     "recipe_execute": Capability(_FULL, "2.9", "from fedgate_flare import FedgateEnv"),
+    "flare_api_and_nvflare_job": Capability(
+        _FULL, "2.9", "by a front door; a job's log level is not changed while it runs"
+    ),
     "deploy_map": Capability(_FULL, "2.9", "different apps for different sites"),
     "minimum_and_mandatory_sites": Capability(_FULL, "2.9", "enforced before anything else"),
     "resource_and_launcher_specs": Capability(
@@ -50,7 +53,7 @@ CAPABILITIES: Mapping[str, Capability] = {
         _FULL, "2.9", "over the sandbox's own loopback; no opaque byte leaves the site"
     ),
     "client_api_attached": Capability(
-        _NONE, note="refused: nothing outside a worker's sandbox can reach into it"
+        _PARTIAL, "2.9", "by files in a folder that a site's owner names; not over a network"
     ),
     "filters": Capability(_FULL, "2.9", "of the job, on both sides"),
     # traffic

@@ -8,7 +8,7 @@ from fedgate.bundle import BundleTree
 from fedgate.errors import InvalidBundle
 from fedgate.manifest import Manifest
 from fedgate_flare import demands, needs, signatures
-from fedgate_flare.app_configs import AppConfig, check_scripts, read_config, roles
+from fedgate_flare.app_configs import AppConfig, check_scripts, is_attached, read_config, roles
 from fedgate_flare.job_folder import META_NAMES, JobMeta, locate, read_meta
 from fedgate_flare.unsupported import refuse_unsupported
 
@@ -42,6 +42,7 @@ def inspect_job(tree: BundleTree) -> Manifest:
         min_sites=max(meta.min_clients, len(meta.mandatory)),
         sites=meta.sites,
         frames=needs.frames_of(configs),
+        attaches=any(is_attached(c.config) for c in configs if c.role == "client"),
         brings_code=any("/custom/" in path for path in files),
         components=tuple(sorted(_classes(configs))),
         notes=tuple(_notes(meta, files, configs, signers)),
@@ -103,6 +104,8 @@ def _notes(
     code = [p for p in files if "/custom/" in p and p.endswith(".py")]
     if code:
         notes.append(f"brings its own code: {len(code)} Python files")
+    if any(is_attached(config.config) for config in configs if config.role == "client"):
+        notes.append("waits at each site for a trainer that its data owner starts")
     if meta.mandatory:
         notes.append("cannot go on without: " + ", ".join(meta.mandatory))
     notes += demands.resource_notes(meta.raw)

@@ -40,13 +40,7 @@ PEER_TO_PEER: Mapping[str, str] = {
 def refuse_unsupported(found: AppConfig) -> None:
     """Raise for the first component of an app that cannot run here."""
     path = found.path
-    for name, args in found.components():
-        if args.get("execution_mode") == "attach":
-            raise InvalidBundle(
-                f"{path}: trainers cannot attach to a job",
-                why="a worker runs in a sandbox that nothing from outside can reach",
-                remedy="use execution_mode='external_process': the job starts its trainer itself",
-            )
+    for name, _ in found.components():
         last = name.rsplit(".", 1)[-1]
         if (remedy := REMOVED.get(last)) is not None and not _is_custom(name):
             raise UnsupportedVersion(

@@ -20,7 +20,7 @@ from fedgate_flare.last_error import LastError
 from fedgate_flare.mailbox import Mailbox
 from fedgate_flare.process import prepare
 from fedgate_flare.wake import Bell
-from fedgate_flare.workspace import deploy
+from fedgate_flare.workspace import deploy, share_with_trainers
 
 _JOIN = 4.0
 
@@ -31,6 +31,9 @@ class FlareWorker:
     def __init__(self, workload: Workload, site: SiteContext) -> None:
         self._site = site.name
         deployed = deploy(workload, site.name)
+        if site.trainers is not None:
+            share_with_trainers(deployed, site.trainers)
+            cells.allow_files()
         prepare(deployed)
         self._errors = LastError()
         logging.getLogger().addHandler(self._errors)

@@ -20,6 +20,9 @@ from fedgate_flare.config_files import parse_config
 from fedgate_flare.job_folder import META_NAMES, SERVER, JobMeta, locate, read_meta
 
 _FOLDER = ".flare"
+#: Of the files by which an attached trainer is reached: seconds between looks, bytes until one is
+#: replaced by the next.
+_POLL, _LOG_BYTES = 0.05, 256 << 20
 _KEEP = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -69,12 +72,20 @@ def deploy(workload: Workload, participant: str) -> Deployed:
         "min_clients": meta.min_clients,
         "mandatory_clients": list(meta.mandatory),
         "job_clients": [_client(site) for site in workload.sites],
-        # The digest that people approved covers the code, so the code may run.
-        "byoc": deployed.custom.is_dir(),
+        # The digest that people approved covers the code, and each site's policy has seen the list
+        # of classes: FLARE's own list, for jobs without code, has no say besides.
+        "byoc": True,
     }
     (deployed.run / "meta.json").write_text(json.dumps(raw))
     _rewrite_configs(deployed)
     return deployed
+
+
+def share_with_trainers(deployed: Deployed, folder: Path) -> None:
+    """Let FLARE listen in ``folder``, by files alone, for a trainer that attaches to the job."""
+    listener = {"root_dir": str(folder), "max_poll_interval": _POLL, "max_log_size": _LOG_BYTES}
+    config = {"client_api_attach": {"scheme": "shared-file", "resources": listener}}
+    (deployed.root / "local" / "comm_config.json").write_text(json.dumps(config))
 
 
 def _rewrite_configs(deployed: Deployed) -> None:

@@ -121,6 +121,9 @@ class SiteContext:
     state: Path
     #: Dataset name -> folder or file, read-only.
     datasets: Mapping[str, Path] = field(default_factory=dict)
+    #: A folder that the owner shares with trainers outside the sandbox; only for a workload whose
+    #: manifest says that trainers attach to it.
+    trainers: Path | None = None
     #: What the site's configuration hands to the workload (Flower node_config and the like).
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     post: Callable[[Frame], None] = lambda _frame: None

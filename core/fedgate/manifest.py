@@ -26,6 +26,8 @@ class Manifest:
     sites: tuple[str, ...] = ()
     #: "channel:topic" of opaque frames the workload is known to need.
     frames: tuple[str, ...] = ()
+    #: Does it wait at each site for a trainer that the site's owner starts, outside the sandbox?
+    attaches: bool = False
     #: Does it bring code of its own? False only where an adapter is sure that it does not.
     brings_code: bool = True
     #: Classes that its configuration names to be loaded, as it writes them.

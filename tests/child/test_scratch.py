@@ -79,6 +79,27 @@ def test_nothing_but_a_folder_is_taken_and_only_once(tmp_path: Path) -> None:
     folder.wipe()
 
 
+def test_of_a_shared_folder_only_what_is_added_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "_LOOK", 0.05)
+    mine, shared = tmp_path / "mine", tmp_path / "shared"
+    for folder in (mine, shared):
+        folder.mkdir()
+    (shared / "of the owner").write_bytes(bytes(3 * MIB))
+
+    async def go() -> None:
+        watched = asyncio.create_task(
+            Scratch(mine, 2 * MIB, in_memory=False, shared=shared).outgrown()
+        )
+        await asyncio.sleep(0.3)
+        assert not watched.done()
+        (shared / "of the worker").write_bytes(bytes(3 * MIB))
+        assert await asyncio.wait_for(watched, 10)
+
+    asyncio.run(go())
+
+
 @pytest.mark.e2e
 def test_a_worker_that_shows_a_folder_is_ended(impostor: Callable[..., Any]) -> None:
     """Only a coordinator in a sandbox has one to show, and only its own first message may."""

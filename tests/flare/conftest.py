@@ -28,13 +28,19 @@ def run_job(
     dies: Mapping[str, int] | None = None,
     env: Mapping[str, Mapping[str, str]] | None = None,
     frames: tuple[str, ...] = (),
+    trainers: Mapping[str, Path] | None = None,
     sandbox: str = "process",
     timeout: float = 60,
 ) -> LocalRun:
     work.mkdir()
     names = [f"site-{i + 1}" for i in range(sites)]
     local = [
-        LocalSite(n, environment=(env or {}).get(n, {}), dies_at=(dies or {}).get(n, 0))
+        LocalSite(
+            n,
+            environment=(env or {}).get(n, {}),
+            dies_at=(dies or {}).get(n, 0),
+            trainers=(trainers or {}).get(n),
+        )
         for n in names
     ]
     source = JOBS / job if isinstance(job, str) else job

@@ -207,11 +207,14 @@ def test_names_at_the_top_of_a_configuration_fill_templates(files):
     inspect(changed(files | {path: config}, path, app_script="client.py"))
 
 
-def test_an_attached_trainer_is_refused_with_what_to_use_instead(files):
+@pytest.mark.parametrize("mode", [b'"attach"', b'"{mode}"'])
+def test_a_job_that_waits_for_trainers_says_so(files, mode):
     path = "app/config/config_fed_client.json"
-    config = files[path].replace(b'"in_process"', b'"attach"')
-    with pytest.raises(InvalidBundle, match="external_process"):
-        inspect(files | {path: config})
+    config = files[path].replace(b'"in_process"', mode)
+    manifest = inspect(changed(files | {path: config}, path, mode="attach"))
+    assert manifest.attaches
+    assert any("data owner starts" in note for note in manifest.notes)
+    assert not inspect(files).attaches
 
 
 CONVERTER = "nvflare.app_common.widgets.convert_to_fed_event.ConvertToFedEvent"

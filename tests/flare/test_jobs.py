@@ -7,11 +7,17 @@ each) and compares to the last bit; see ``test_simulator.py``.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+from fedgate_gateway.sandbox.choose import best_available
 
 pytestmark = pytest.mark.e2e
 START = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9]])
@@ -77,6 +83,41 @@ def test_a_relay_from_site_to_site_without_the_server(run_once: Callable):
 def test_a_trainer_in_a_process_of_its_own(run: Callable, run_once: Callable, sandbox: str):
     """Over loopback, which a sandbox's own network namespace has; no opaque byte leaves."""
     done = run("external", sandbox=sandbox)
+    assert done.error is None
+    assert done.frames.totals == {}
+    assert done.refused_frames == []
+    inside = run_once("fedavg")
+    assert done.model.to_bytes() == inside.model.to_bytes()
+
+
+@pytest.fixture
+def attach(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Starts a site's own trainer, outside any sandbox; gives the folder that it attaches in."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(site: str) -> Path:
+        folder, profile = tmp_path / f"trainers of {site}", tmp_path / f"{site}.json"
+        folder.mkdir(mode=0o700)
+        profile.write_text(json.dumps({
+            "schema_version": 1, "execution_mode": "attach", "attach_id": "by-hand",
+            "site_name": site, "rendezvous_dir": str(folder),
+        }))  # fmt: skip
+        environment = os.environ | {"NVFLARE_CLIENT_API_BOOTSTRAP": str(profile)}
+        script = Path(__file__).parent / "jobs/external/app/custom/client.py"
+        started.append(subprocess.Popen([sys.executable, script], env=environment))
+        return folder
+
+    yield start
+    for trainer in started:
+        trainer.kill()
+        trainer.wait()
+
+
+def test_a_trainer_that_attaches_from_outside_the_sandbox(
+    run: Callable, run_once: Callable, attach: Callable
+):
+    """By files in a folder that the site's owner names; the job has no code at the sites."""
+    done = run("attached", trainers={s: attach(s) for s in SITES}, sandbox=best_available())
     assert done.error is None
     assert done.frames.totals == {}
     assert done.refused_frames == []

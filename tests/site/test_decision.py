@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,10 @@ def test_frames_that_a_workload_needs_and_the_owner_does_not_allow_are_a_no(tmp_
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
     with pytest.raises(Denied):
         decider(tmp_path).before(spec(), replace(manifest, frames=("aux:swarm",)))
+
+
+def test_a_workload_that_waits_for_trainers_needs_an_owner_who_has_some(tmp_path: Path) -> None:
+    manifest = replace(examine(spec(), BUNDLE, config(tmp_path)).manifest, attaches=True)
+    with pytest.raises(Denied, match="runs no trainers outside its sandbox"):
+        decider(tmp_path).before(spec(), manifest)
+    assert decider(tmp_path, trainers=tmp_path).before(spec(), manifest)

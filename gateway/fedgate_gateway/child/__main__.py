@@ -83,6 +83,7 @@ def _site(start: dict[str, Any]) -> SiteContext:
         state=Path(start["state"]),
         datasets={k: Path(v) for k, v in start["datasets"].items()},
         settings=start["settings"],
+        trainers=Path(start["trainers"]) if start["trainers"] else None,
     )
 
 

@@ -88,6 +88,8 @@ class ChildSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: Largest model a child may hand over.
     part_bytes: int = 1 << 40
+    #: The folder where trainers outside the sandbox attach to it.
+    trainers: Path | None = None
     #: What it may write; 0: as much as there is room. A coordinator's scratch is in memory where
     #: the sandbox can.
     scratch_bytes: int = 0
@@ -108,6 +110,7 @@ class ChildSpec:
                 "state": str(self.state),
                 "datasets": {k: str(v) for k, v in self.datasets.items()},
                 "settings": dict(self.settings),
+                "trainers": "" if self.trainers is None else str(self.trainers),
                 "limits": runtime.limits.model_dump(),
                 "confined": confined,
                 "shows_scratch": shows_scratch,
@@ -180,6 +183,7 @@ class Child:
         worker = spec.role == "worker"
         self.scratch = Scratch(
             spec.scratch, spec.scratch_bytes, others=[spec.state] if worker else [],
+            shared=spec.trainers,
             in_memory=not worker and spec.scratch_bytes > 0 and sandbox.memory_folders,
         )  # fmt: skip
         self._ended = self._failed = False
@@ -236,7 +240,7 @@ class Child:
         confinement = Confinement(
             cwd=spec.scratch,
             read=[*readable_roots(runtime.interpreter), spec.root, *spec.datasets.values()],
-            write=self.scratch.on_disk,
+            write=self.scratch.writable,
             environment=environment,
             memory={spec.scratch: spec.scratch_bytes} if self.scratch.in_memory else {},
             temporary_bytes=spec.scratch_bytes,

@@ -35,6 +35,8 @@ class LocalSite:
     datasets: Mapping[str, Path] = field(default_factory=dict)
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: A folder shared with trainers outside the sandbox.
+    trainers: Path | None = None
     #: Kill its worker when it gets its n-th task (from 1): for tests of failure.
     dies_at: int = 0
 
@@ -144,6 +146,7 @@ class _Run:
                 state=scratch.parent / f"{scratch.name}-state",
                 datasets=site.datasets if site else {}, settings=site.settings if site else {},
                 environment=site.environment if site else {}, scratch_bytes=self.scratch_bytes,
+                trainers=site.trainers if site else None,
             )  # fmt: skip
 
         for site in self.sites.values():

@@ -13,6 +13,8 @@ from fedgate_gateway.child.wire import Message
 
 #: Seconds between two looks at folders on disk, and the share of time that looking may take.
 _LOOK, _SHARE = 1.0, 0.05
+#: Bytes up to which a shared folder is counted.
+_SHARED = 1 << 40
 #: Bytes that a file or folder counts for besides its content: a flood of empty ones is one, too.
 _ENTRY = 4096
 _BLOCK = 512  # the unit of st_blocks, whatever the file system's is
@@ -26,12 +28,13 @@ class Scratch:
     """
 
     def __init__(
-        self, folder: Path, limit: int, *, in_memory: bool, others: Sequence[Path] = ()
-    ) -> None:
+        self, folder: Path, limit: int, *, in_memory: bool,
+        others: Sequence[Path] = (), shared: Path | None = None,
+    ) -> None:  # fmt: skip
         self.limit = limit
         self.in_memory = in_memory
-        #: Folders of this machine that the child writes into.
-        self.on_disk = [*others] if in_memory else [folder, *others]
+        self._on_disk = [*others] if in_memory else [folder, *others]
+        self._shared = [] if shared is None else [shared]
         self._folder = folder
         self._shown: int | None = None
 
@@ -69,16 +72,24 @@ class Scratch:
             os.close(self._shown)
             self._shown = None
 
+    @property
+    def writable(self) -> list[Path]:
+        """Folders of this machine that the child writes into."""
+        return [*self._on_disk, *self._shared]
+
     async def outgrown(self) -> bool:
         """Returns once folders on disk hold more than the limit; may never return."""
+        if not self.limit or not self.writable:
+            return False
         pause, loop = _LOOK, asyncio.get_running_loop()
-        while self.limit and self.on_disk:
+        # What others have put into a shared folder before is not the child's.
+        limit = self.limit + await asyncio.to_thread(used, self._shared, _SHARED)
+        while True:
             await asyncio.sleep(pause)
             began = loop.time()
-            if await asyncio.to_thread(used, self.on_disk, self.limit) > self.limit:
+            if await asyncio.to_thread(used, self.writable, limit) > limit:
                 return True
             pause = max(_LOOK, (loop.time() - began) / _SHARE)
-        return False
 
 
 def used(folders: Iterable[Path], enough: int) -> int:

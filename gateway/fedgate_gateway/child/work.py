@@ -84,7 +84,7 @@ def run_worker(port: Port, adapter: Adapter, workload: Workload, site: SiteConte
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     site = SiteContext(
         name=site.name, index=site.index, sites=site.sites, state=site.state,
-        datasets=site.datasets, settings=site.settings,
+        datasets=site.datasets, settings=site.settings, trainers=site.trainers,
         post=lambda frame: port.send("frame", note=notes.frame_note(frame)),
         on_frame=frames.append,
     )  # fmt: skip

@@ -195,6 +195,9 @@ class SiteConfig(Section):
     #: Pythons of further prepared virtual environments, by name: a workload runs in the first one
     #: that has all it depends on, that of ``runtime`` before these. Nothing is ever installed.
     interpreters: Mapping[str, str] = {}
+    #: A folder shared with trainers that this owner starts outside the sandbox, for workloads they
+    #: attach to; whatever such a workload writes there, they read. None: those are declined.
+    trainers: ConfigPath | None = None
     #: What leaves this site.
     guard: Guard = Guard()
     #: What a worker may write into its folders, on this site's disk.

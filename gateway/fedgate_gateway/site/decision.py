@@ -74,6 +74,7 @@ class Decider:
         Asked for each kind of evidence that this site trusts: one must do.
         """
         self._check_frames(manifest)
+        self._check_trainers(manifest)
         self._check_series(spec)
         decisions = [
             self._decide(spec, manifest, EvidenceFacts(kind, kind != "simulated"))
@@ -105,6 +106,14 @@ class Decider:
                 f"site {self._config.name} remembers nothing from one job to the next",
                 why="series_days is 0",
                 remedy=f"submit without {SERIES}, or ask its data owner",
+            )
+
+    def _check_trainers(self, manifest: Manifest) -> None:
+        if manifest.attaches and self._config.trainers is None:
+            raise Denied(
+                f"site {self._config.name} runs no trainers outside its sandbox",
+                why="this workload waits for one to attach",
+                remedy="its data owner can name a folder for them: trainers",
             )
 
     def with_claims(self, spec: Spec, manifest: Manifest, claims: Claims) -> Decision:

@@ -184,6 +184,7 @@ class SiteJob:
             environment=handed.environment,
             part_bytes=config.guard.result_bytes,
             scratch_bytes=config.scratch_bytes,
+            trainers=config.trainers if self._examined.manifest.attaches else None,
         )
         self._child = Child(
             child_spec, self._examined.runtime, self._sandbox,
