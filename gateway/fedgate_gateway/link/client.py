@@ -8,6 +8,7 @@ resume on ``on_up``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -32,6 +33,8 @@ from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 2.0
+#: Of a pause, what is kept to even when the gateway is there again: it may come and go.
+_LEAST_PART = 0.25
 _QUEUE = 20_000
 Call: TypeAlias = "grpc.aio.StreamStreamCall[pb.PeerMessage, pb.GatewayMessage]"
 
@@ -130,12 +133,29 @@ class LinkClient:
                     told = reason
                 if asyncio.get_running_loop().time() - started > 10:
                     pause, told = _FIRST_PAUSE, ""
-                await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+                await self._rest(pause * (0.5 + random.random()))  # noqa: S311 - jitter
                 pause = min(pause * 2, _LAST_PAUSE)
         finally:
             for channel in (self._channel, self._bulk):
                 if channel is not None:
                     await channel.close(None)
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep; but when the gateway was not there, only until it is.
+
+        gRPC dials by itself, about once a second. A gateway that was there and ended the stream is
+        left alone for the whole time.
+        """
+        channel, ready = self._channel, grpc.ChannelConnectivity.READY
+        if channel is None or channel.get_state() is ready:
+            await asyncio.sleep(seconds)
+            return
+        least = seconds * _LEAST_PART
+        await asyncio.sleep(least)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds - least):
+                while (state := channel.get_state(try_to_connect=True)) is not ready:
+                    await channel.wait_for_state_change(state)
 
     async def _connect_once(self) -> None:
         if self._channel is None:
