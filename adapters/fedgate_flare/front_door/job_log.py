@@ -18,16 +18,17 @@ class JobLogs:
         self._folder = folder
 
     def start(self, job: str) -> None:
-        """An empty one: what happened before is told again."""
+        """An empty one."""
         self._path(job).write_text("")
 
     def append(self, job: str, text: str) -> None:
         with self._path(job).open("a", encoding="utf-8") as file:
             file.write(text if text.endswith("\n") else text + "\n")
 
-    def tell(self, job: str, line: str) -> None:
-        at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        self.append(job, f"{at} - fedgate - {line}")
+    def tell(self, job: str, line: str, *, at: str = "") -> None:
+        """``at``: when, as ISO 8601; empty: now. FLARE's tools filter by the time in front."""
+        when = datetime.fromisoformat(at) if at else datetime.now(UTC)
+        self.append(job, f"{when:%Y-%m-%d %H:%M:%S} - fedgate - {line}")
 
     def read(self, job: str) -> str | None:
         """Its last part; None when there is none."""

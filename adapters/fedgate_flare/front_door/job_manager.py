@@ -73,6 +73,7 @@ class DoorJobManager(SimpleJobDefManager):  # type: ignore[misc]
         with engine.new_context() as context:
             for job in self.get_all_jobs(context):
                 if not _ended(job.meta):
+                    self.logs.start(job.job_id)  # what happened before is told again
                     self._errands.resume(job.job_id, Told.of(job.meta).job, self)
 
     def active(self) -> list[ActiveJob]:
@@ -145,7 +146,7 @@ class DoorJobManager(SimpleJobDefManager):  # type: ignore[misc]
 
     def happened(self, name: str, happening: Happening) -> None:
         if happening.line:
-            self.logs.tell(name, happening.line)
+            self.logs.tell(name, happening.line, at=str(happening.data.get("at", "")))
         if happening.kind == "round":
             self.stats[name] = dict(happening.data)
         before = Told.of(self._meta(name))

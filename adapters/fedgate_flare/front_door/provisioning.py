@@ -203,6 +203,8 @@ def _expiring(folder: DoorFolder) -> bool:
 def _forget_certificates(folder: DoorFolder) -> None:
     """All but the CA, in the state file of FLARE's CertBuilder (nvflare/lighter/impl/cert.py)."""
     state = folder.provisioned / PROJECT / "state" / "cert.json"
+    if not state.exists():
+        return
     kept = {k: v for k, v in json.loads(state.read_text()).items() if k.startswith("root_")}
     state.write_text(json.dumps(kept))
 

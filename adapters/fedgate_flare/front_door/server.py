@@ -59,10 +59,10 @@ def serve(
     folder = DoorFolder(settings.data)
     with folder.opened():
         wanted = settle(folder, settings.host, settings.port, settings.people)
+        _require_free(wanted)
         provision(folder, wanted)
         kits = hand_out(folder, wanted, settings.kits)
         write_config(folder)
-        _require_free(wanted)
         opened = OpenDoor(f"grpc://{wanted.host}:{wanted.port}", kits)
         code = _Door(folder, submitter, settings, stop).run(lambda: ready(opened))
     if code:
