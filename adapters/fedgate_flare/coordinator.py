@@ -92,7 +92,9 @@ class _Coordinator:
             detail = self._ledger.last_failure(beside=told)
             if detail and detail not in why:
                 why = f"{why}; {detail}"
-            raise WorkloadFailed("the job was aborted", why=why[:4000])
+            raise WorkloadFailed(
+                "the job was aborted", why=why[:4000], remedy="the job's log has what sites said"
+            )
         self._ledger.require_success()
         if not self._publisher.finish() and status.is_controlled_by_sites():
             model = final_model.ask_for_it(self._federation)

@@ -213,6 +213,8 @@ class Hub:
             return make_reply(ReturnCode.BAD_TASK_DATA), {}
         code = answer.get_return_code()
         if error is not None:  # only its code counts
+            if text := messages.said(answer):
+                _LOG.warning("no answer from %s, which said: %s", result.site, text)
             bad = ReturnCode.EXECUTION_EXCEPTION if code in messages.ANSWERS else code
             return make_reply(bad), properties
         if code in messages.ANSWERS:

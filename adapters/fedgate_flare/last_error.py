@@ -25,9 +25,10 @@ class LastError(logging.Handler):
             message = f"{_TRACEBACK}\n{type(error).__name__}: {error}"
         lines = [line.strip() for line in message.splitlines() if line.strip()]
         if lines:
-            self._is_exception = lines[0].startswith(_TRACEBACK)
             # The last line of a traceback says what happened; of anything else the first one does.
-            self._text = lines[-1 if self._is_exception else 0][:_LENGTH]
+            begins, traceback, _ = lines[0].partition(_TRACEBACK)
+            self._is_exception = bool(traceback)
+            self._text = begins[:_LENGTH] + lines[-1 if traceback else 0][:_LENGTH]
 
     def take(self) -> str:
         text, self._text, self._is_exception = self._text, "", False

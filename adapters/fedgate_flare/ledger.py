@@ -90,7 +90,7 @@ class Ledger:
                 raise WorkloadFailed(
                     f"every site failed at {entry}",
                     why=_listed(failures),
-                    remedy="see the sites' own logs",
+                    remedy="the job's log has what they said, each site's own log the tracebacks",
                 )
         for last in {e.workflow: e for e in entries}.values():
             # A relay passes a model from site to site; with one of them missing it breaks off.

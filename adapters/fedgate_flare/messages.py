@@ -9,7 +9,7 @@ from typing import Any
 from nvflare.apis.dxo import DataKind, MetaKey
 from nvflare.apis.fl_constant import FLContextKey, ReservedKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
-from nvflare.apis.shareable import ReservedHeaderKey, Shareable
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from nvflare.app_common.app_constant import AppConstants
 
 from fedgate.errors import InvalidMessage
@@ -24,6 +24,7 @@ _IDENTITY = frozenset(
 #: Return codes of results that carry an answer.
 ANSWERS = frozenset({ReturnCode.OK, ReturnCode.EARLY_TERMINATION})
 _MAX_METRICS = 1000
+_SAID, _SAID_CHARS = "__fedgate_said__", 4000
 _KINDS = (
     ("train", TaskKind.TRAIN),
     ("valid", TaskKind.EVALUATE),
@@ -111,6 +112,20 @@ def peer_context(name: str, job_id: str, properties: Mapping[str, Any]) -> FLCon
         }
     )
     return context
+
+
+def failure(code: str, said: str) -> Shareable:
+    """A reply without an answer. ``said`` is a site's own text: it can hold a row of data, so it
+    travels sealed and into the job's log, and never into a reason that a gateway stores.
+    """
+    reply = make_reply(code)
+    reply.set_header(_SAID, said)
+    return reply
+
+
+def said(message: Shareable) -> str:
+    text = message.get_header(_SAID, "")
+    return text[:_SAID_CHARS] if isinstance(text, str) else ""
 
 
 def code_of(failure: Failure) -> str:

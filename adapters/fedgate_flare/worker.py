@@ -73,7 +73,10 @@ class FlareWorker:
         answer = self._mailbox.exchange(request)
         del request
         if answer is None:
-            raise WorkloadFailed("the job's client side has ended", why=self._errors.take())
+            print("the job's client side has ended:", self._errors.take(), flush=True)
+            raise WorkloadFailed(
+                "the job's client side has ended", remedy="the site's own log says why"
+            )
         result = self._result(task_id, site, answer)
         del answer
         gc.collect(1)  # FLContexts sit in cycles and would keep arrays alive
@@ -94,14 +97,10 @@ class FlareWorker:
 
     def _result(self, task_id: str, site: str, answer: Shareable) -> Result:
         code = answer.get_return_code(default=ReturnCode.OK)
-        model, body = encode(answer)
         if code not in messages.ANSWERS:
-            detail = self._errors.take()
-            reason = f"{code}: {detail}" if detail else str(code)
-            return Result(
-                task_id, site, body=body if not len(model) else b"",
-                error=TaskError(Failure.WORKLOAD, reason),
-            )  # fmt: skip
+            _, body = encode(messages.failure(str(code), self._errors.take()))
+            return Result(task_id, site, body=body, error=TaskError(Failure.WORKLOAD, str(code)))
+        model, body = encode(answer)
         metrics, examples = messages.metrics_of(answer)
         return Result(
             task_id, site, model=model if len(model) else None, metrics=metrics,

@@ -39,10 +39,14 @@ def test_a_relay_that_breaks_off_is_a_failed_job(run: Callable):
 
 
 @pytest.mark.parametrize("job", ["classic", "fedavg"])
-def test_all_sites_failing_is_a_failed_job_with_the_sites_own_words(run: Callable, job: str):
+def test_all_sites_failing_fails_the_job_and_what_they_said_is_in_its_log(run: Callable, job: str):
     done = run(job, env={"site-1": FAILS, "site-2": FAILS})
     assert isinstance(done.error, WorkloadFailed)
-    assert "this site's data is unusable" in str(done.error)
+    assert "'train' of round 1: site-1: " in str(done.error)
+    assert "the job's log has what sites said" in str(done.error)
+    assert "unusable" not in str(done.error)  # the gateway sees this text
+    assert "unusable" not in str(done.rounds[0].failed)
+    assert "RuntimeError: this site's data is unusable" in done.log
     assert set(done.rounds[0].failed) == {"site-1", "site-2"}
     assert done.model is None
 

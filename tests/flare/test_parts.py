@@ -233,3 +233,5 @@ def test_the_first_exception_is_the_reason_and_not_its_echoes():
     logger.error("aborted")
     assert errors.take() == "ValueError: no data"
     assert errors.take() == ""
+    logger.error("it is aborted, Traceback (most recent call last):\n  File x\nKeyError: 1\n")
+    assert errors.take() == "it is aborted, KeyError: 1"
