@@ -161,6 +161,15 @@ def test_there_is_no_network_not_even_to_this_machine(inside: Any) -> None:
 
 
 @needs_bwrap
+@pytest.mark.parametrize("name", ["localhost", "fedgate"])
+def test_the_names_of_the_machine_that_it_sees_are_its_own(inside: Any, name: str) -> None:
+    """Libraries that let processes of one machine talk look them up."""
+    code = "out = [__import__('socket').gethostname(), __import__('socket').gethostbyname(%r)]"
+    assert inside(code % name) == ["fedgate", "127.0.0.1"]
+    assert inside("out = len(open('/etc/hosts').readlines())") == 2
+
+
+@needs_bwrap
 def test_sockets_with_abstract_names_do_not_reach_out(inside: Any) -> None:
     name = f"\0fedgate-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as server:

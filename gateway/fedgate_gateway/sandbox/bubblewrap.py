@@ -61,7 +61,8 @@ def _base() -> list[str]:
             command += ["--ro-bind", place, place]
     for place in _ETC:
         command += ["--ro-bind-try", place, place]
-    return command
+    # The names of this machine alone, as its own network namespace has its addresses.
+    return [*command, "--ro-bind", str(Path(__file__).with_name("hosts")), "/etc/hosts"]
 
 
 @functools.cache
