@@ -54,10 +54,20 @@ from nvflare.app_common.streamers.streamer_base import (  # noqa: E402
 from nvflare.fuel.data_event.data_bus import DataBus  # noqa: E402
 from nvflare.fuel.f3 import communicator as communicator_module  # noqa: E402
 from nvflare.fuel.f3.cellnet.cell import Cell  # noqa: E402
+from nvflare.fuel.f3.cellnet.core_cell import make_reply as make_cell_reply  # noqa: E402
+from nvflare.fuel.f3.cellnet.defs import (  # noqa: E402
+    CellChannel,
+    CellChannelTopic,
+    MessageHeaderKey,
+    MessageType,
+)
+from nvflare.fuel.f3.cellnet.defs import ReturnCode as CellReturnCode  # noqa: E402
+from nvflare.fuel.f3.cellnet.fqcn import FQCN  # noqa: E402
 from nvflare.fuel.f3.comm_error import CommError  # noqa: E402
 from nvflare.fuel.f3.connection import Connection  # noqa: E402
 from nvflare.fuel.f3.drivers.base_driver import BaseDriver  # noqa: E402
 from nvflare.fuel.f3.mpm import MainProcessMonitor  # noqa: E402
+from nvflare.fuel.f3.streaming.stream_const import STREAM_CHANNEL  # noqa: E402
 from nvflare.fuel.hci.conn import Connection as AdminConnection  # noqa: E402
 from nvflare.fuel.hci.proto import (  # noqa: E402
     InternalCommands,
@@ -118,12 +128,14 @@ from nvflare.widgets.fed_event import FedEventRunner  # noqa: E402
 DeadClientStatus = _DeadClientStatus
 
 __all__ = [
+    "FQCN",
     "KEY_DATA",
     "KEY_EOF",
     "KEY_FILE_LOCATION",
     "KEY_FILE_SIZE",
     "KEY_MIN_RESPONSES",
     "KEY_TASK_MANAGER",
+    "STREAM_CHANNEL",
     "AdminConnection",
     "AuditService",
     "AuthorizationService",
@@ -132,6 +144,9 @@ __all__ = [
     "BcastForeverTaskManager",
     "BcastTaskManager",
     "Cell",
+    "CellChannel",
+    "CellChannelTopic",
+    "CellReturnCode",
     "ClientAppRunner",
     "CommError",
     "CommandAgent",
@@ -152,6 +167,8 @@ __all__ = [
     "JobCommandModule",
     "JobRunner",
     "MainProcessMonitor",
+    "MessageHeaderKey",
+    "MessageType",
     "MetaKey",
     "MetaStatusValue",
     "PreAuthzReturnCode",
@@ -178,6 +195,7 @@ __all__ = [
     "fobs_initialize",
     "init_security_content_service",
     "job_cmds_module",
+    "make_cell_reply",
     "make_meta",
     "new_cell_message",
     "prepare_builders",

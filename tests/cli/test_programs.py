@@ -51,6 +51,23 @@ def test_a_signal_stops_a_program_in_order(number):
     assert f"stopping ({signal.Signals(number).name})" in err
 
 
+def test_a_program_without_a_loop_stops_by_a_signal_or_when_its_starter_is_gone():
+    code = (
+        "from fedgate_gateway.cli.programs import stop_event\n"
+        "stop = stop_event(stop_on_eof=True)\n"
+        "print('up', flush=True); stop.wait(); print('after')"
+    )
+    for end in (lambda p: p.send_signal(signal.SIGTERM), lambda p: p.stdin.close()):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "up\n"
+        end(process)
+        assert process.stdout.read() == "after\n"
+        assert process.wait(10) == 0
+        process.stdout.close()
+
+
 def test_a_second_signal_ends_a_program_that_does_not_stop():
     process = start("await asyncio.shield(asyncio.sleep(60))\n    except asyncio.CancelledError:\n"
                     "        await asyncio.sleep(60)")  # fmt: skip

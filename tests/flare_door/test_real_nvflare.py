@@ -419,6 +419,28 @@ def test_nobody_operates_the_door_from_outside(ada, command):
     assert answer["meta"]["status"] == "not_authorized" or "Unknown command" in str(answer)
 
 
+@pytest.mark.parametrize(
+    ("channel", "topic", "target"),
+    [
+        ("_net_manager", "stop_cell", "server"),
+        ("_net_manager", "process_info", "server"),
+        ("server_parent_listener", "heartbeat", "server"),
+        ("task", "heart_beat", "server"),
+        ("hci_channel", "command", "another admin"),
+    ],
+)
+def test_a_kit_does_not_reach_past_the_commands(door, ada, bob, channel, topic, target):
+    """FLARE's cells answer much more, without asking who may."""
+    from nvflare.fuel.f3.message import Message
+
+    answer = ada.api.cell.core_cell.send_request(
+        channel=channel, topic=topic, request=Message(), timeout=10,
+        target=bob.api.cell.get_fqcn() if target == "another admin" else target,
+    )  # fmt: skip
+    assert answer.headers["cn__return_code"] == "invalid_request", answer.headers
+    assert ada.get_system_info().server_info.status == "started"
+
+
 def test_a_second_door_does_not_share_the_port(door, tmp_path):
     again = subprocess.run(
         [BIN / "fedgate", "flare", "front-door", "--data", tmp_path / "data", "--port",

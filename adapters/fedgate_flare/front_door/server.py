@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_constant import SystemComponents
 
 from fedgate.errors import Unavailable
@@ -33,6 +34,7 @@ from fedgate_flare._nvflare_private import (
 from fedgate_flare.front_door.admin_server import DoorAdminServer
 from fedgate_flare.front_door.errands import Errands
 from fedgate_flare.front_door.folder import DoorFolder
+from fedgate_flare.front_door.gate import close_to_all_but_admins
 from fedgate_flare.front_door.job_log import JobLogs
 from fedgate_flare.front_door.job_manager import DoorJobManager
 from fedgate_flare.front_door.job_runner import DoorJobRunner
@@ -107,6 +109,7 @@ class _Door:
         """FLARE's main program, until we are asked to stop; its exit code."""
         os.environ.pop(_STORE_VARIABLE, None)
         server_deployer_module.JobRunner = partial(DoorJobRunner, errands=self._errands)
+        server_deployer_module.ServerFedEventRunner = FLComponent  # takes no events from outside
         job_cmds_module.JobMetaValidator = UploadValidator
         fl_conf_module.ServerDeployer = partial(_Deployer, self)
         fed_server_module.Cell = _DoorCell
@@ -128,6 +131,7 @@ class _Door:
     def deployed(self, server: Any) -> None:
         self._server = server
         self._deployed.set()
+        close_to_all_but_admins(server.cell)
         self._manager.attach(server.engine)
 
     @property
