@@ -1,168 +1,146 @@
-"""A gateway in memory, for what the door does with whatever a gateway can say."""
+"""One real door in front of one real federation for all tests of a module, and people at it."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
-from fedgate.errors import FedgateError, InvalidTransition, NotFound
-from fedgate.front_door import Order
-from fedgate.job import Job, JobState
-from fedgate.side_door import Happening, Released, SeenSite
-from fedgate_flare.front_door.errands import Errands
+from fedgate_gateway.dev import Federation
+from fedgate_gateway.dev.leftovers import leftovers
+from fedgate_gateway.dev.program import Program
 
-SECONDS = 10.0
+JOB = Path(__file__).parents[1] / "flare" / "jobs" / "fedavg"
+BIN = Path(sys.executable).parent
+ADA, BOB = "ada@example.org", "bob@example.org"
+SECONDS = 60
 
 
-class Gateway:
-    """One job after another; ``say`` is what happens, ``fail`` what a call raises instead."""
+class Door:
+    """`fedgate flare front-door` as a process, with two kits."""
 
-    def __init__(self) -> None:
-        self.jobs: dict[str, Job] = {}
-        self.keys: dict[str, str] = {}
-        self.calls: list[str] = []
-        self.failing: dict[str, list[FedgateError]] = {}
-        self.holding = threading.Event()
-        self.holding.set()
-        self._said: dict[str, list[Happening]] = {}
-        self._changed = threading.Condition()
+    def __init__(self, federation: Federation, folder: Path) -> None:
+        self.federation = federation
+        self.data, self.kits = folder / "data", folder / "kits"
+        self.program = Program("door", (), folder / "door.log")
 
-    def fail(self, call: str, *errors: FedgateError) -> None:
-        self.failing.setdefault(call, []).extend(errors)
+    def start(self, *options: str) -> None:
+        arguments = [
+            "flare", "front-door", "--data", self.data, "--kit", self.kits, "--port", "0",
+            "--admin", ADA, "--admin", BOB, "--profile", self.federation.profile_path, *options,
+        ]  # fmt: skip
+        self.program = Program("door", list(map(str, arguments)), self.program.log)
+        self.program.log.unlink(missing_ok=True)
+        self.program.start()
+        self.wait(lambda: "open at" in self.program.log.read_text(), "the door to open")
 
-    def say(self, job: str, state: JobState, reason: str = "") -> None:
-        with self._changed:
-            self.jobs[job] = replace(self.jobs[job], state=state, reason=reason)
-            said = self._said[job]
-            data = {"state": state.value, "reason": reason}
-            said.append(Happening(len(said) + 1, "state", data, str(state)))
-            self._changed.notify_all()
+    @property
+    def port(self) -> int:
+        return int(json.loads((self.data / "door.json").read_text())["port"])
 
-    def _called(self, call: str) -> None:
-        self.calls.append(call)
-        if self.failing.get(call):
-            raise self.failing[call].pop(0)
+    def session(self, who: str) -> Session:
+        return new_secure_session(who, str(self.kits / who), timeout=SECONDS)
 
-    def submit(self, archive: bytes, order: Order, *, name: str, key: str) -> Job:
-        assert self.holding.wait(SECONDS)
-        self._called("submit")
-        if key not in self.keys:
-            job = f"job-{len(self.jobs) + 1}"
-            self.keys[key] = job
-            self._said[job] = []
-            self.jobs[job] = Job(job, "demo", "sha256:0", "flare", name, "me", ("site-1",))
-        return self.jobs[self.keys[key]]
+    def wait(self, true: Callable[[], bool], what: str) -> None:
+        until = time.monotonic() + SECONDS
+        while not true():
+            assert time.monotonic() < until, f"waited too long for {what}"
+            time.sleep(0.05)
 
-    def look(self, job: str) -> Job:
-        self._called("look")
-        if job not in self.jobs:
-            raise NotFound("no such job")
-        return self.jobs[job]
+    def wait_until_running(self, session: Session, job: str) -> None:
+        self.wait(lambda: session.get_job_meta(job)["status"] == "RUNNING", "the job to run")
 
-    def cancel(self, job: str) -> Job:
-        self._called("cancel")
-        if self.jobs[job].state.final:
-            raise InvalidTransition("it has ended")
-        self.say(job, JobState.CANCELLED)
-        return self.jobs[job]
+    def gateway_job(self, meta: dict[str, Any]) -> dict[str, Any]:
+        return self.federation.client.job(meta["fedgate"]["job"])["job"]
 
-    def happenings(self, job: str, *, after: int = 0) -> Iterator[Happening]:
-        self._called("happenings")
-        if job not in self.jobs:
-            raise NotFound("no such job")
-        while True:
-            with self._changed:
-                assert self._changed.wait_for(partial(self._news, job, after), SECONDS)
-                new = self._said[job][after:]
-            if not new:
-                return
-            for happening in new:
-                after = happening.id
-                yield happening
-                if JobState(str(happening.data["state"])).final:
-                    return
 
-    def _news(self, job: str, after: int) -> bool:
-        return len(self._said[job]) > after or self.jobs[job].state.final
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("door")
+    federation = Federation(folder / "gateway", sites=2, adapters=("flare",), examples=False)
+    with federation:
+        made = Door(federation, folder)
+        made.start()
+        yield made
+        made.program.stop()
+    made.wait(lambda: leftovers(folder) == {}, "everything to end")
 
-    def fetch(self, job: str, into: Path) -> Sequence[Released]:
-        raise AssertionError
 
-    def sites(self) -> Sequence[SeenSite]:
-        return []
+@pytest.fixture(scope="module")
+def ada(door: Door) -> Iterator[Session]:
+    session = door.session(ADA)
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders to submit: FLARE's tools sign them in place."""
+    folder = tmp_path_factory.mktemp("jobs")
+    made = {}
+    for name in ("quick", "endless", "lonely", "broken"):
+        made[name] = shutil.copytree(JOB, folder / name)
+    _make_endless(made["endless"] / "app")
+    meta = made["lonely"] / "meta.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "min_clients": 1,
+                                "deploy_map": {"app": ["server", "site-1"]}}))  # fmt: skip
+    (made["broken"] / "app/config/config_fed_client.json").write_text("{}")
+    return made
+
+
+def _make_endless(app: Path) -> None:
+    """Many rounds of some tenths of a second: no load for the tests around it."""
+    path = app / "config/config_fed_server.json"
+    config = json.loads(path.read_text())
+    config["workflows"][0]["args"]["num_rounds"] = 1_000_000
+    path.write_text(json.dumps(config))
+    script = app / "custom/client.py"
+    slow = script.read_text().replace(
+        "        flare.send(", "        time.sleep(0.3)\n        flare.send("
+    )
+    script.write_text("import time\n" + slow)
+
+
+@pytest.fixture(scope="module")
+def bob(door: Door) -> Iterator[Session]:
+    session = door.session(BOB)
+    yield session
+    session.close()
 
 
 @dataclass
-class Book:
-    """What was written down of each errand, in order."""
+class Nvflare:
+    """A person's terminal."""
 
-    written: list[tuple[str, str, str]] = field(default_factory=list)
-    ending: list[FedgateError] = field(default_factory=list)
+    kit: Path
+    home: Path
 
-    def bundle(self, name: str) -> tuple[bytes, str]:
-        return b"archive", name
+    def __call__(self, *arguments: object, code: int = 0) -> dict[str, Any]:
+        """What a command answers, in JSON."""
+        ran = subprocess.run(
+            [BIN / "nvflare", "--format", "json", *map(str, arguments)],
+            env={**os.environ, "HOME": str(self.home), "NVFLARE_STARTUP_KIT_DIR": str(self.kit)},
+            cwd=self.home, capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        return json.loads(ran.stdout)
 
-    def handed_in(self, name: str, job: Job) -> None:
-        self.written.append((name, "handed in", job.id))
-
-    def happened(self, name: str, happening: Happening) -> None:
-        self.written.append((name, "happened", str(happening.data["state"])))
-
-    def ended(self, name: str, job: Job) -> None:
-        if self.ending:
-            raise self.ending.pop(0)
-        self.written.append((name, "ended", job.state.value))
-
-    def refused(self, name: str, error: FedgateError) -> None:
-        self.written.append((name, "refused", error.what))
-
-    def aborted(self, name: str) -> None:
-        self.written.append((name, "aborted", ""))
+    def together(self, *commands: str) -> list[dict[str, Any]]:
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda command: self(*command.split()), commands))
 
 
-@pytest.fixture
-def gateway() -> Gateway:
-    return Gateway()
-
-
-@pytest.fixture
-def book() -> Book:
-    return Book()
-
-
-@pytest.fixture
-def stop() -> Iterator[threading.Event]:
-    event = threading.Event()
-    yield event
-    event.set()
-
-
-@pytest.fixture
-def errands(gateway: Gateway, stop: threading.Event, quick: None) -> Errands:
-    return Errands(gateway, Order(), stop)
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses between attempts are as short as a test wants them."""
-    from fedgate_flare.front_door import errands
-
-    monkeypatch.setattr(errands, "_FIRST_PAUSE", 0.01)
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], bool]], None]:
-    def wait(condition: Callable[[], bool]) -> None:
-        pause = threading.Event()
-        for _ in range(int(SECONDS * 100)):
-            if condition():
-                return
-            pause.wait(0.01)
-        raise AssertionError("it did not come true")
-
-    return wait
+@pytest.fixture(scope="module")
+def nvflare(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Nvflare:
+    return Nvflare(door.kits / ADA, tmp_path_factory.mktemp("home"))

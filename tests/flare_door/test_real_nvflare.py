@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -12,10 +10,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -28,13 +23,10 @@ from nvflare.fuel.flare_api.api_spec import (
     MonitorReturnCode,
     NoConnection,
 )
-from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
+from nvflare.fuel.flare_api.flare_api import Session
 
 from fedgate import Model
 from fedgate.bundle import BundleLimits, digest_of, pack_directory
-from fedgate_gateway.dev import Federation
-from fedgate_gateway.dev.leftovers import leftovers
-from fedgate_gateway.dev.program import Program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 JOBS = Path(__file__).parents[1] / "flare" / "jobs"
@@ -44,95 +36,8 @@ ADA, BOB = "ada@example.org", "bob@example.org"
 SECONDS = 60
 
 
-class Door:
-    """`fedgate flare front-door` as a process, with two kits."""
-
-    def __init__(self, federation: Federation, folder: Path) -> None:
-        self.federation = federation
-        self.data, self.kits = folder / "data", folder / "kits"
-        self.program = Program("door", (), folder / "door.log")
-
-    def start(self, *options: str) -> None:
-        arguments = [
-            "flare", "front-door", "--data", self.data, "--kit", self.kits, "--port", "0",
-            "--admin", ADA, "--admin", BOB, "--profile", self.federation.profile_path, *options,
-        ]  # fmt: skip
-        self.program = Program("door", list(map(str, arguments)), self.program.log)
-        self.program.log.unlink(missing_ok=True)
-        self.program.start()
-        wait(lambda: self.program.alive and "open at" in self.program.log.read_text(), "the door")
-
-    @property
-    def port(self) -> int:
-        return int(json.loads((self.data / "door.json").read_text())["port"])
-
-    def session(self, who: str) -> Session:
-        return new_secure_session(who, str(self.kits / who), timeout=SECONDS)
-
-    def gateway_job(self, meta: dict[str, Any]) -> dict[str, Any]:
-        return self.federation.client.job(meta["fedgate"]["job"])["job"]
-
-
-def wait(true: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < until, f"waited too long for {what}"
-        time.sleep(0.05)
-
-
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    folder = tmp_path_factory.mktemp("door")
-    federation = Federation(folder / "gateway", sites=2, adapters=("flare",), examples=False)
-    with federation:
-        made = Door(federation, folder)
-        made.start()
-        yield made
-        made.program.stop()
-    wait(lambda: leftovers(folder) == {}, "everything to end")
-
-
-@pytest.fixture(scope="module")
-def ada(door: Door) -> Iterator[Session]:
-    session = door.session(ADA)
-    yield session
-    session.close()
-
-
-@pytest.fixture(scope="module")
-def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders to submit: FLARE's tools sign them in place."""
-    folder = tmp_path_factory.mktemp("jobs")
-    made = {}
-    for name in ("quick", "endless", "lonely", "broken"):
-        made[name] = shutil.copytree(JOB, folder / name)
-    _make_endless(made["endless"] / "app")
-    meta = made["lonely"] / "meta.json"
-    meta.write_text(json.dumps({**json.loads(meta.read_text()), "min_clients": 1,
-                                "deploy_map": {"app": ["server", "site-1"]}}))  # fmt: skip
-    (made["broken"] / "app/config/config_fed_client.json").write_text("{}")
-    return made
-
-
-def _make_endless(app: Path) -> None:
-    """Many rounds of some tenths of a second: no load for the tests around it."""
-    path = app / "config/config_fed_server.json"
-    config = json.loads(path.read_text())
-    config["workflows"][0]["args"]["num_rounds"] = 1_000_000
-    path.write_text(json.dumps(config))
-    script = app / "custom/client.py"
-    slow = script.read_text().replace(
-        "        flare.send(", "        time.sleep(0.3)\n        flare.send("
-    )
-    script.write_text("import time\n" + slow)
-
-
 def names(session: Session) -> list[str]:
     return [job["job_id"] for job in session.list_jobs()]
-
-
-def running(session: Session, job: str) -> None:
-    wait(lambda: session.get_job_meta(job)["status"] == "RUNNING", "the job to run")
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +88,19 @@ def test_jobs_are_listed_and_one_has_a_log(ada, finished):
     assert "Server runner starting" in log, "what the coordinator printed"
 
 
+def test_a_recipe_for_a_production_system_of_flares_runs_as_it_is(door, ada):
+    from nvflare.app_common.np.recipes.fedavg import NumpyFedAvgRecipe
+    from nvflare.recipe import ProdEnv
+
+    script = JOBS.parent / "scripts" / "add_one.py"
+    recipe = NumpyFedAvgRecipe(
+        name="plus", min_clients=2, num_rounds=3, model=[[1.0, 2.0]], train_script=str(script)
+    )
+    run = recipe.execute(ProdEnv(startup_kit_location=str(door.kits / ADA), username=ADA))
+    assert run.get_job_id() in names(ada)
+    ada.abort_job(run.get_job_id())
+
+
 def test_a_submission_that_is_repeated_with_its_token_is_the_same_job(ada, jobs):
     first = ada.submit_job(str(jobs["quick"]), submit_token="once-and-for-all")
     assert ada.submit_job(str(jobs["quick"]), submit_token="once-and-for-all") == first
@@ -193,7 +111,7 @@ def test_a_result_of_another_bundle_than_was_submitted_is_no_result(door, ada, j
     job = ada.submit_job(str(jobs["quick"]))
     meta = ada.get_job_meta(job)
     remembered = door.federation.dir / "submitted" / f"{meta['fedgate']['job']}.json"
-    wait(remembered.exists, "the submission to be remembered")
+    door.wait(remembered.exists, "the submission to be remembered")
     told = json.loads(remembered.read_text())
     remembered.write_text(json.dumps({**told, "bundle": "sha256:" + "0" * 64}))
     ada.monitor_job(job, timeout=SECONDS, poll_interval=0.1)
@@ -219,37 +137,12 @@ def test_what_is_wrong_with_a_job_is_the_answer_to_its_submission(ada, jobs):
 # -- the nvflare command -------------------------------------------------------------------------
 
 
-@dataclass
-class Nvflare:
-    """A person's terminal."""
-
-    kit: Path
-    home: Path
-
-    def __call__(self, *arguments: object, code: int = 0) -> dict[str, Any]:
-        """What a command answers, in JSON."""
-        ran = subprocess.run(
-            [BIN / "nvflare", "--format", "json", *map(str, arguments)],
-            env={**os.environ, "HOME": str(self.home), "NVFLARE_STARTUP_KIT_DIR": str(self.kit)},
-            cwd=self.home, capture_output=True, text=True, timeout=SECONDS, check=False,
-        )  # fmt: skip
-        assert ran.returncode == code, ran.stdout + ran.stderr
-        return json.loads(ran.stdout)
-
-    def together(self, *commands: str) -> list[dict[str, Any]]:
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(lambda command: self(*command.split()), commands))
-
-
-@pytest.fixture(scope="module")
-def nvflare(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Nvflare:
-    return Nvflare(door.kits / ADA, tmp_path_factory.mktemp("home"))
-
-
 def test_the_command_submits_watches_and_aborts(door, ada, nvflare, jobs):
     job = nvflare("job", "submit", "-j", jobs["endless"])["data"]["job_id"]
-    running(ada, job)
-    wait(lambda: "round 2 train" in ada.get_job_logs(job, "server")["logs"]["server"], "rounds")
+    door.wait_until_running(ada, job)
+    door.wait(
+        lambda: "round 2 train" in ada.get_job_logs(job, "server")["logs"]["server"], "rounds"
+    )
     listed, meta, stats, logs, status = nvflare.together(
         "job list", f"job meta {job}", f"job stats {job} --site server", f"job logs {job}",
         "system status",
@@ -391,13 +284,6 @@ def test_an_upload_of_gigabytes_is_cut_off_at_once(door, ada, jobs, monkeypatch)
     assert list((door.data / "uploads").iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def bob(door: Door) -> Iterator[Session]:
-    session = door.session(BOB)
-    yield session
-    session.close()
-
-
 def test_an_admin_sees_the_jobs_of_others_and_may_not_touch_them(bob, finished, tmp_path):
     assert bob.get_job_meta(finished)["submitter_name"] == ADA
     for touch in (bob.abort_job, bob.delete_job, bob.clone_job, bob.download_job_result):
@@ -455,19 +341,19 @@ def test_a_second_door_does_not_share_the_port(door, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def killed(door: Door, ada: Session, jobs: dict[str, Path]) -> tuple[str, str]:
+def killed(door, ada, jobs) -> tuple[str, str]:
     """A job that ended while there was no door, and one that did not; the door is open again."""
     endless, quick = ada.submit_job(str(jobs["endless"])), ada.submit_job(str(jobs["quick"]))
-    running(ada, endless)
+    door.wait_until_running(ada, endless)
     job = door.gateway_job(ada.get_job_meta(quick))["id"]
     door.program.kill()
-    wait(lambda: door.federation.client.job(job)["job"]["state"] == "succeeded", "the job")
+    door.wait(lambda: door.federation.client.job(job)["job"]["state"] == "succeeded", "the job")
     door.start("--datasets", "payroll")
     return quick, endless
 
 
 @pytest.fixture(scope="module")
-def again(door: Door, killed: tuple[str, str]) -> Iterator[Session]:
+def again(door, killed) -> Iterator[Session]:
     session = door.session(ADA)
     yield session
     session.close()
@@ -483,9 +369,9 @@ def test_what_ended_while_the_door_was_gone_can_be_fetched(door, again, killed, 
     assert (folder / "workspace/model.safetensors").is_file()
 
 
-def test_what_goes_on_is_followed_again_from_its_beginning(again, killed):
+def test_what_goes_on_is_followed_again_from_its_beginning(door, again, killed):
     _, endless = killed
-    running(again, endless)
+    door.wait_until_running(again, endless)
     log = again.get_job_logs(endless, "server")["logs"]["server"]
     assert log.count("site site-1 accepted") == 1
     again.abort_job(endless)
