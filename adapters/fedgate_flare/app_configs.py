@@ -95,6 +95,11 @@ def is_attached(config: Any) -> bool:
     return "attach" in _modes(config)
 
 
+def streams_logs(config: Any) -> bool:
+    """Does an app send its site's log as it is written?"""
+    return any(path.rsplit(".", 1)[-1] == "JobLogStreamer" for path, _ in components(config))
+
+
 def _modes(config: Any) -> set[str]:
     """How trainers run, by what the Client API's executors are told."""
     found = (args.get("execution_mode") for _, args in components(config))

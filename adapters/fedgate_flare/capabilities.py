@@ -22,6 +22,7 @@ CAPABILITIES: Mapping[str, Capability] = {
     "flare_api_and_nvflare_job": Capability(
         _FULL, "2.9", "by a front door; a job's log level is not changed while it runs"
     ),
+    "job_folders_and_zips": Capability(_FULL, "2.9"),
     "deploy_map": Capability(_FULL, "2.9", "different apps for different sites"),
     "minimum_and_mandatory_sites": Capability(_FULL, "2.9", "enforced before anything else"),
     "resource_and_launcher_specs": Capability(
@@ -42,7 +43,7 @@ CAPABILITIES: Mapping[str, Capability] = {
     "client_side_cyclic": Capability(_FULL, "2.9", _FRAMES),
     "client_side_cross_site_evaluation": Capability(_FULL, "2.9", _FRAMES),
     "collab": Capability(_FULL, "2.9", _FRAMES),
-    "split_learning": Capability(_PARTIAL, note="runs as any controller does; not tested"),
+    "split_learning": Capability(_FULL, "2.9", _FRAMES),
     "hierarchical_and_edge": Capability(_NONE, note="a project's sites have no sites below them"),
     "xgboost_flower_and_tie": Capability(_NONE, note="their own network protocols; refused"),
     # clients
@@ -63,13 +64,26 @@ CAPABILITIES: Mapping[str, Capability] = {
     "federated_events": Capability(_FULL, "2.9", _FRAMES),
     "analytics_streaming": Capability(_FULL, "2.9", _FRAMES),
     "file_and_object_streaming": Capability(_FULL, "2.9", _FRAMES),
-    "log_streaming": Capability(_PARTIAL, "2.9", "by object streaming; not tested by itself"),
+    "log_streaming": Capability(_FULL, "2.9", _FRAMES),
     "download_by_reference": Capability(_FULL, "2.9", _FRAMES),
-    "tensor_disk_offload": Capability(_PARTIAL, "2.9", "into the job's scratch; not tested here"),
+    "tensor_disk_offload": Capability(
+        _FULL, "2.9", "into the job's scratch; the server's tensors travel beside its messages"
+    ),
     "peer_context": Capability(
         _PARTIAL, "2.9", "of public properties only identity, round and workflow status travel"
     ),
+    "opaque_frames": Capability(
+        _FULL, "2.9", "counted, capped, refused unless listed; a flood ends the job in words"
+    ),
+    "housekeeping": Capability(_FULL, "2.9", "answered at once; no opaque byte leaves a site"),
+    # endings
+    "lost_sites": Capability(_FULL, "2.9", "told to every workflow at once, with the reason"),
+    "job_and_task_timeouts": Capability(_FULL, "2.9"),
+    "abort": Capability(_FULL, "2.9", "ends every process, trainers of the job's included"),
     # protections
+    "scratch_space": Capability(
+        _FULL, "2.9", "of the coordinator: in memory, of this job alone; in bubblewrap"
+    ),
     "job_signatures": Capability(_PARTIAL, "2.9", "unaltered since signed; issuers are not known"),
     "class_allow_list": Capability(_FULL, "2.9", "as a rule of a site's policy: components"),
     "byoc_control": Capability(_FULL, "2.9", "as a rule of a site's policy: brings_code"),

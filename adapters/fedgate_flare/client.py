@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
+from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
@@ -57,10 +58,12 @@ def build_runner(
     bell: Bell,
     *,
     trainers: bool,
+    hold: Callable[[], None],
 ) -> tuple[Any, Namespace]:
     """The job's client runner, with its executors built and its wires replaced.
 
-    ``trainers``: the job starts trainers in other processes.
+    ``trainers``: the job starts trainers in other processes. ``hold``: called by the runner before
+    it starts, returns when the server is there.
     """
     name = deployed.participant
     args = _arguments(deployed)
@@ -94,7 +97,7 @@ def build_runner(
         application.command_agent.start(context)
     application.sync_up_parents_process(federated)
     _replace_wires(federated.communicator, runner, mailbox, reporter)
-    _answer_housekeeping(runner.engine)
+    _answer_housekeeping(runner.engine, hold)
     runner.default_task_fetch_interval = 0.0
     for handler in runner.engine.handlers:
         if isinstance(handler, private.FedEventRunner):
@@ -102,7 +105,7 @@ def build_runner(
     return runner, args
 
 
-def _answer_housekeeping(engine: Any) -> None:
+def _answer_housekeeping(engine: Any, hold: Callable[[], None]) -> None:
     """Messages about the session are answered here; all others carry allowed properties only."""
     cells.make_discreet(engine.aux_runner)
     original = engine.send_aux_request
@@ -111,6 +114,8 @@ def _answer_housekeeping(engine: Any) -> None:
         targets: Any, topic: str, request: Shareable, timeout: float, fl_ctx: FLContext,
         optional: bool = False, secure: bool = False,
     ) -> dict[str, Shareable]:  # fmt: skip
+        if topic == ReservedTopic.SYNC_RUNNER:
+            hold()
         if topic in _LOCAL:
             names = [SERVER] if not targets else [targets] if isinstance(targets, str) else targets
             return {name: make_reply(ReturnCode.OK) for name in names}

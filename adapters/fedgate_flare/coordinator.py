@@ -13,7 +13,7 @@ from fedgate.adapter import Federation, Workload
 from fedgate.errors import WorkloadFailed
 from fedgate.task import Frame
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import cells, final_model, status
+from fedgate_flare import cells, final_model, lifecycle, status
 from fedgate_flare.artifacts import RunFolder
 from fedgate_flare.hub import Hub
 from fedgate_flare.ledger import Ledger
@@ -56,6 +56,8 @@ class _Coordinator:
             self._server, deployed.meta, workload.sites, self._bell, self._fail
         )
         self._server.engine.on_roster = self._liveness.settle
+        self._edges = lifecycle.matters(workload.manifest)
+        self._server.engine.on_end = lambda: self._tell_sites(lifecycle.END)
         self._hub = Hub(
             server=self._server, federation=federation, liveness=self._liveness,
             ledger=self._ledger, bell=self._bell, job_id=deployed.job_id, sites=workload.sites,
@@ -107,7 +109,13 @@ class _Coordinator:
         """The job's components exist: watch those that save models."""
         config = conf.runner_config
         self._publisher.watch(config.components.values(), [w.controller for w in config.workflows])
-        config.handlers.append(Observer(self._note_reason, self._publisher.saw_global_model))
+        config.handlers.append(
+            Observer(
+                on_start=lambda: self._tell_sites(lifecycle.BEGIN),
+                on_fatal=self._note_reason,
+                on_model=self._publisher.saw_global_model,
+            )
+        )
         for handler in config.handlers:
             _do_not_linger(handler)
         status.wake(self._bell)
@@ -126,6 +134,10 @@ class _Coordinator:
                 self._fail(self._reason)
             self._liveness.settle()
         self._bell.ring()
+
+    def _tell_sites(self, what: str) -> None:
+        if self._edges and not self._reason:  # of an aborted job nothing more is wanted
+            lifecycle.tell(self._federation, what)
 
     def _note_reason(self, reason: str) -> None:
         with self._reason_lock:

@@ -30,6 +30,7 @@ class Mailbox:
         self._result: Shareable | None = None
         self._asked = False
         self._poked = False
+        self._begun = False
         self._closed = False
         self._ended = False
 
@@ -41,9 +42,17 @@ class Mailbox:
             self._condition.wait_for(lambda: self._asked or self._ended, timeout)
             return self._asked and not self._ended
 
+    def begin(self, timeout: float) -> bool:
+        """Let a runner go on that holds; False if it ended, or asks for no task in time."""
+        with self._condition:
+            self._begun, self._asked = True, False
+            self._condition.notify_all()
+        return self.wait_until_asked(timeout)
+
     def exchange(self, task: Shareable) -> Shareable | None:
         """Hand over a task and wait for its result; None if the runner ended instead."""
         with self._condition:
+            self._begun = True
             self._task, self._result = task, None
             del task
             self._condition.notify_all()
@@ -58,6 +67,13 @@ class Mailbox:
             self._condition.notify_all()
 
     # -- the runner ----------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Wait until the server's side has begun; towards the bringer the runner is there."""
+        with self._condition:
+            self._asked = True
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: self._begun or self._closed)
 
     def fetch(self, aborted: Callable[[], bool], patience: float = math.inf) -> Shareable | Nothing:
         """The next task; or why there is none, after ``patience`` seconds or a poke."""

@@ -70,7 +70,13 @@ def sends_events(configs: Iterable[AppConfig]) -> list[str]:
 
 def _of_workflow(workflow: Mapping[str, Any]) -> set[str]:
     path = workflow.get("path") or workflow.get("class_path") or ""
-    if not isinstance(path, str) or not path.startswith(_CCWF):
+    if not isinstance(path, str):
+        return set()
+    if path.endswith(".SplitNNController"):
+        return {f"{AUX}:_splitnn_task_{step}_label_step_" for step in ("train", "valid")} | {
+            DOWNLOADS
+        }
+    if not path.startswith(_CCWF):
         return set()
     name = str(workflow.get("id", ""))[:100]
     found = {_PEERS, STATUS, DOWNLOADS, f"{AUX}:cwf.end_wf.{name}"}

@@ -78,6 +78,7 @@ class Engine(private.ServerEngine):  # type: ignore[misc]
 
     roster: tuple[str, ...] = ()
     on_roster: Callable[[], None] = staticmethod(lambda: None)
+    on_end: Callable[[], None] = staticmethod(lambda: None)
 
     def sync_clients_from_main_process(self) -> None:
         self.client_manager.set_clients({token(s): Client(s, token(s)) for s in self.roster})
@@ -98,6 +99,7 @@ class Engine(private.ServerEngine):  # type: ignore[misc]
         optional: bool = False, secure: bool = False,
     ) -> dict[str, Shareable]:  # fmt: skip
         if topic == ReservedTopic.END_RUN:
+            self.on_end()
             return {}
         replies: dict[str, Shareable] = super().send_aux_request(
             targets, topic, request, timeout, fl_ctx, optional, secure
@@ -134,14 +136,18 @@ class Observer(FLComponent):  # type: ignore[misc]
     """Sees the events of a run that decide what it means."""
 
     def __init__(
-        self, on_fatal: Callable[[str], None], on_model: Callable[[FLContext], None]
-    ) -> None:
+        self, *, on_start: Callable[[], None], on_fatal: Callable[[str], None],
+        on_model: Callable[[FLContext], None],
+    ) -> None:  # fmt: skip
         super().__init__()
+        self._on_start = on_start
         self._on_fatal = on_fatal
         self._on_model = on_model
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        if event_type == EventType.FATAL_SYSTEM_ERROR:
+        if event_type == EventType.START_RUN:
+            self._on_start()
+        elif event_type == EventType.FATAL_SYSTEM_ERROR:
             self._on_fatal(str(fl_ctx.get_prop(FLContextKey.EVENT_DATA, "")))
         elif event_type == AppEventType.AFTER_SHAREABLE_TO_LEARNABLE:
             self._on_model(fl_ctx)

@@ -12,8 +12,8 @@ from nvflare.apis.shareable import ReturnCode, Shareable
 from fedgate.adapter import SiteContext, Workload
 from fedgate.errors import WorkloadFailed
 from fedgate.task import Failure, Result, Task, TaskError
-from fedgate_flare import cells, client, final_model, messages, status
-from fedgate_flare.app_configs import has_trainers
+from fedgate_flare import cells, client, final_model, lifecycle, messages, status
+from fedgate_flare.app_configs import has_trainers, streams_logs
 from fedgate_flare.codec import decode, encode
 from fedgate_flare.job_folder import SERVER
 from fedgate_flare.last_error import LastError
@@ -34,7 +34,7 @@ class FlareWorker:
         if site.trainers is not None:
             share_with_trainers(deployed, site.trainers)
             cells.allow_files()
-        prepare(deployed)
+        prepare(deployed, log_files=streams_logs(deployed.config("client")))
         self._errors = LastError()
         logging.getLogger().addHandler(self._errors)
         self._bell = Bell()
@@ -48,6 +48,7 @@ class FlareWorker:
             status.StatusSender(site.post),
             self._bell,
             trainers=has_trainers(deployed.config("client")),
+            hold=self._mailbox.hold if lifecycle.matters(workload.manifest) else lambda: None,
         )
         self._saved = final_model.SavedModel(self._runner.engine.get_all_components().values())
         status.watch(self._bell, self._mailbox.poke)
@@ -66,6 +67,8 @@ class FlareWorker:
     def handle(self, task: Task) -> Result:
         if task.name == final_model.TASK:
             return self._saved.result(task)
+        if (done := lifecycle.obey(task, self._mailbox, self._thread.join)) is not None:
+            return done
         request = messages.expect_shareable(decode(task.model, task.body))
         task_id, site = task.id, task.site
         del task

@@ -249,11 +249,17 @@ def test_the_frames_of_swarm_learning_are_declared_by_name():
     assert {"download_service__:*", "peer_context:cwf.status_reports"} <= set(frames)
 
 
-@pytest.mark.parametrize("job", ["files", "metrics", "collab"])
+@pytest.mark.parametrize("job", ["events", "files", "metrics", "collab", "split"])
 def test_other_opaque_traffic_is_declared(job):
     tree = BundleTree({k: bytes(v) for k, v in read_directory(JOBS / job).items()})
     expected = {
-        "files": set(),  # a component of the job's own: nobody can know
+        "events": set(),  # sent by a component of the job's own: nobody can know
+        "files": {"aux_communication:ObjectStreamer.*"},
+        "split": {
+            "aux_communication:_splitnn_task_train_label_step_",
+            "aux_communication:_splitnn_task_valid_label_step_",
+            "download_service__:*",
+        },
         "metrics": {"aux_communication:fed.event"},
         "collab": {"collab:*", "download_service__:*"},
     }

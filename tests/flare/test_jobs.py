@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -181,21 +182,47 @@ def test_metrics_stream_to_a_receiver(run: Callable):
     assert len(lines) == 20
 
 
-def test_files_stream_to_the_server(run: Callable):
+def test_files_and_logs_stream_to_the_server(run: Callable):
     done = run("files", frames=("aux_communication:ObjectStreamer.*",))
     assert done.error is None
+    for site in SITES:  # to the end of the run, although the server's workflow was over before
+        log = (done.artifacts / site / "log.txt").read_text()
+        assert "got task assignment: name=train" in log
+        assert "ABOUT_TO_END_RUN fired" in log
     for site in SITES:
         assert (done.artifacts / f"note-of-{site}.bin").read_bytes() == site.encode() * 50_000
 
 
-def test_torch_tensors_cross_as_they_are(run: Callable):
+@pytest.mark.parametrize("offload", [False, True])
+def test_torch_tensors_cross_as_they_are(run: Callable, tmp_path: Path, offload: bool):
     torch = pytest.importorskip("torch")
-    done = run("tensors")
+    job = shutil.copytree(Path(__file__).parent / "jobs/tensors", tmp_path / "job")
+    server = job / "app/config/config_fed_server.json"
+    config = json.loads(server.read_text())
+    config["workflows"][0]["args"]["enable_tensor_disk_offload"] = offload
+    server.write_text(json.dumps(config))
+    done = run(job)
     assert done.error is None
     weights = (torch.arange(6.0).reshape(2, 3) / 7).clone()
     for _ in range(2):
         weights = (torch.cos(weights) + torch.cos(weights * 2)) / 2
     np.testing.assert_allclose(done.model.numpy()["fc.weight"], weights.numpy(), rtol=1e-5)
+
+
+def test_split_learning_between_the_sites_that_hold_features_and_labels(
+    run: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    done = run("split", frames=("aux_communication:_splitnn_task_*", "download_service__:*"))
+    assert done.error is None
+    assert done.refused_frames == []
+    monkeypatch.syspath_prepend(Path(__file__).parent / "jobs/split/app/custom")
+    from arithmetic import FEATURES, LABELS, loss, lower_step, upward
+
+    weights = np.array([[0.5, -0.25], [0.125, 1.0], [-0.75, 0.375]], np.float32)
+    for _ in range(5):
+        value, gradient = loss(upward(FEATURES, weights), LABELS)
+        weights = lower_step(FEATURES, weights, gradient)
+    assert done.rounds[-1].metrics == {"loss": value}
 
 
 def test_what_a_site_does_not_allow_stays_there(run: Callable):

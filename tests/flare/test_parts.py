@@ -94,6 +94,29 @@ def test_the_site_hears_when_its_runner_ends_instead_of_answering():
     assert mailbox.exchange(Shareable()) is None
 
 
+def test_a_runner_that_holds_counts_as_there_and_goes_on_when_the_server_begins():
+    mailbox = Mailbox()
+    went_on = threading.Event()
+
+    def runner():
+        mailbox.hold()
+        went_on.set()
+        mailbox.fetch(lambda: False)
+
+    threading.Thread(target=runner, daemon=True).start()
+    assert mailbox.wait_until_asked(5)
+    assert not went_on.wait(0.05)
+    assert mailbox.begin(5)  # until it asks for its first task
+    assert went_on.is_set()
+
+
+def test_a_runner_that_fails_at_its_start_did_not_begin():
+    mailbox = Mailbox()
+    threading.Thread(target=lambda: (mailbox.hold(), mailbox.end()), daemon=True).start()
+    assert mailbox.wait_until_asked(5)
+    assert not mailbox.begin(5)
+
+
 def test_an_aborted_runner_stops_waiting_for_tasks():
     assert Mailbox().fetch(lambda: True) is Nothing.MORE
 
