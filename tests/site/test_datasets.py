@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from fedgate.errors import Denied
 from fedgate_gateway.config import Dataset
@@ -28,6 +29,31 @@ def test_settings_and_environment_name_the_path_where_the_owner_wants_it(tmp_pat
     handed = hand_over(data, ["a"])
     assert handed.settings == {"data-path": f"{tmp_path}/x", "partition-id": 3, "on": True}
     assert handed.environment == {"DATA": str(tmp_path)}
+
+
+def test_a_dataset_lies_where_a_workload_looks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "ward.csv").write_text("a,b")
+    data = {
+        "ward": Dataset(path=tmp_path / "ward.csv", appears_as="data/client.csv"),
+        "again": Dataset(path=tmp_path, appears_as="data/client.csv"),
+        "around": Dataset(path=tmp_path, appears_as="data"),
+    }
+    hand_over(data, ["ward"]).place(tmp_path / "scratch")
+    assert (tmp_path / "scratch" / "data" / "client.csv").read_text() == "a,b"
+    for other in ("again", "around"):
+        for both in (["ward", other], [other, "ward"]):
+            with pytest.raises(Denied, match="two of the job's datasets"):
+                hand_over(data, both)
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "..", "../x", "a/../../x", "./a", "a/.", "a/", ".", "a\0"]
+)
+def test_a_dataset_appears_nowhere_else(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValidationError):
+        Dataset(path=tmp_path, appears_as=name)
+    for fine in ("a", "a/b.csv", "..a/...", "a..b"):
+        assert Dataset(path=tmp_path, appears_as=fine)
 
 
 @pytest.mark.parametrize("wanted", ["missing", "gone", "../a"])

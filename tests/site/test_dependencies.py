@@ -17,7 +17,10 @@ from fedgate_gateway.site.decision import examine
 from fedgate_gateway.site.dependencies import Offer, choose_runtime, offer_of
 from fedgate_proto.v1 import link_pb2 as pb
 
-OFFER = Offer("3.11", "3.11.9", {"numpy": "2.1.0", "scikit-learn": "1.5.1", "flwr": "1.41.0"})
+PACKAGES = {
+    "numpy": "2.1.0", "scikit-learn": "1.5.1", "flwr": "1.41.0", "xgboost-cpu": "3.2.0",
+}  # fmt: skip
+OFFER = Offer("3.11", "3.11.9", PACKAGES)
 
 
 def python(folder: Path, name: str, **packages: str) -> str:
@@ -49,6 +52,8 @@ def config(folder: Path, **changes: Any) -> SiteConfig:
         ("torch==2.8.0", "torch==2.8.0 (not installed)"),
         ('pandas; python_version >= "3.11"', "pandas (not installed)"),
         ("pandas @ https://example.org/pandas.whl", "pandas (not installed)"),
+        ("xgboost>=3", None),  # xgboost-cpu is another build of it
+        ("xgboost>=4", "xgboost>=4 (3.2.0 is installed)"),
         ("no requirement at all!", "'no requirement at all!' (malformed)"),
     ],
 )

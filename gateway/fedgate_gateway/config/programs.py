@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from fedgate.bundle import MIB
 from fedgate_gateway.config.base import ConfigPath, Section
@@ -143,6 +144,14 @@ class EnclaveConfig(Section):
     scratch_bytes: int = Field(default=1024 * MIB, ge=MIB)
 
 
+def _relative(path: str) -> str:
+    parts = PurePosixPath(path)
+    wrong = str(parts) != path or parts.is_absolute() or path == "." or ".." in parts.parts
+    if path and (wrong or "\0" in path):
+        raise ValueError("a plain path below the working directory, as data/client.csv")
+    return path
+
+
 class Dataset(Section):
     #: A file or folder that the workload may read.
     path: ConfigPath
@@ -150,6 +159,9 @@ class Dataset(Section):
     settings: Mapping[str, str | int | float | bool] = {}
     #: Environment variables; ``{path}`` stands for the dataset's path.
     environment: Mapping[str, str] = {}
+    #: Where it also lies for workloads that read a file of a fixed name: a path like
+    #: ``data/client.csv``, below the worker's working directory.
+    appears_as: Annotated[str, AfterValidator(_relative)] = ""
     #: Policy attributes of this dataset.
     labels: tuple[str, ...] = ()
 

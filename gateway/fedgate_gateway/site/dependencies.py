@@ -23,6 +23,15 @@ from fedgate_gateway.config import Runtime, SiteConfig
 
 _SECONDS = 30
 _MOST_NAMED = 20
+#: Projects that publish builds of the same modules and versions under other names.
+_BUILDS: Mapping[str, tuple[str, ...]] = {
+    "xgboost": ("xgboost-cpu",),
+    "tensorflow": ("tensorflow-cpu",),
+    "tensorflow-cpu": ("tensorflow",),
+    "opencv-python": ("opencv-python-headless", "opencv-contrib-python"),
+    "psycopg2": ("psycopg2-binary",),
+    "faiss-cpu": ("faiss-gpu",),
+}
 _ASK = (
     "import json, sys; from importlib.metadata import distributions;"
     "print(json.dumps(['%d.%d' % sys.version_info[:2], '%d.%d.%d' % sys.version_info[:3],"
@@ -55,12 +64,16 @@ class Offer:
                 continue
             if wanted.marker is not None and not wanted.marker.evaluate(environment):
                 continue
-            version = self.packages.get(canonicalize_name(wanted.name))
+            version = self._version(canonicalize_name(wanted.name))
             if version is None:
                 found.append(f"{wanted.name}{wanted.specifier} (not installed)")
             elif not wanted.specifier.contains(version, prereleases=True):
                 found.append(f"{wanted.name}{wanted.specifier} ({version} is installed)")
         return found
+
+    def _version(self, name: str) -> str | None:
+        found = (self.packages.get(other) for other in (name, *_BUILDS.get(name, ())))
+        return next((version for version in found if version is not None), None)
 
 
 def offer_of(interpreter: str, environment: Mapping[str, str]) -> Offer:

@@ -167,6 +167,7 @@ class SiteJob:
     def _start_worker(self) -> None:
         config, spec = self._config, self.spec
         handed = hand_over(config.datasets, spec.datasets)
+        handed.place(self._work / "scratch")
         child_spec = ChildSpec(
             role="worker",
             job=spec.job,
