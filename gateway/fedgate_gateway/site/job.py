@@ -241,8 +241,8 @@ class SiteJob:
         if self.session.channel is not None:
             self.session.channel.close()
         self._egress.close()
-        await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
         self._series.give_back(self.spec.job)
+        await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
 
     def forget(self) -> None:
         """The job has ended everywhere: its state is no longer needed, unless a series' is."""
