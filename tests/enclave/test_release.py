@@ -126,7 +126,7 @@ def test_a_gateway_that_never_takes_it_fails_the_release(
 # -- artifacts ----------------------------------------------------------------------------------
 
 
-def names(archive: bytes | None) -> dict[str, bytes]:
+def names(archive: memoryview | None) -> dict[str, bytes]:
     assert archive is not None
     with zipfile.ZipFile(io.BytesIO(archive)) as zipped:
         return {n: zipped.read(n) for n in zipped.namelist()}
@@ -189,3 +189,14 @@ def test_names_and_times_that_a_zip_cannot_hold_do_not_fail_the_job(tmp_path: Pa
         file.write(b"1")
     os.utime(odd, (0, 0))
     assert list(names(pack_artifacts(tmp_path, 100)).values()) == [b"1"]
+
+
+def test_text_is_compressed_and_weights_are_not(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("the same line\n" * 10_000)
+    (tmp_path / "model.npy").write_bytes(os.urandom(200_000))
+    archive = pack_artifacts(tmp_path, 1 << 30)
+    assert archive is not None
+    with zipfile.ZipFile(io.BytesIO(archive)) as zipped:
+        kinds = {i.filename: (i.compress_type, i.compress_size) for i in zipped.infolist()}
+    assert kinds["model.npy"] == (zipfile.ZIP_STORED, 200_000)
+    assert kinds["log.txt"][1] < 10_000

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ _STEP = 1 << 20
 #: A whole training stands behind a release: a gateway that restarts just then must not cost it.
 _ATTEMPTS, _PAUSE, _LINK_SECONDS = 5, 1.0, 60.0
 _MOST_FILES = 20_000
+#: Bytes of a file that tell whether it is worth compressing.
+_SAMPLE = 64 * 1024
 
 
 @dataclass
@@ -117,7 +120,7 @@ async def _aiter(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
-def pack_artifacts(root: Path, limit: int) -> bytes | None:
+def pack_artifacts(root: Path, limit: int) -> memoryview | None:
     """A ZIP of the plain files below ``root``; hidden ones, links and devices are left out.
 
     Raises :class:`Denied` when they exceed ``limit`` bytes or are too many.
@@ -138,8 +141,16 @@ def pack_artifacts(root: Path, limit: int) -> bytes | None:
                     remedy="write less, or raise release.artifact_bytes in the project file",
                 )
             name = os.fsencode(path.relative_to(root)).decode("utf-8", "replace")
-            zipped.write(path, name)
-    return out.getvalue() if count else None
+            zipped.write(path, name, compress_type=_method(path))
+    return out.getbuffer() if count else None
+
+
+def _method(path: Path) -> int:
+    """Weights do not shrink, and to find that out for all of them takes seconds."""
+    with path.open("rb") as file:
+        sample = file.read(_SAMPLE)
+    shrinks = len(zlib.compress(sample, 1)) < 0.9 * len(sample)
+    return zipfile.ZIP_DEFLATED if shrinks else zipfile.ZIP_STORED
 
 
 def _files(root: Path) -> Iterator[Path]:
