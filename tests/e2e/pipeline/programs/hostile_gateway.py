@@ -2,8 +2,8 @@
 
 ``order.json`` lies beside the gateway's configuration and is read again when it changes:
 
-    {"carrier": "letter" | "cargo", "way": "to_enclave" | "to_site", "site": NAME, "what": ATTACK,
-     "kind": "RESULT", "nth": 1}            an attack on one letter or cargo, once
+    {"attacks": {SITE: {"carrier": "letter" | "cargo", "way": "to_enclave" | "to_site",
+     "what": ATTACK, "kind": "RESULT", "nth": 1}}}   on one letter or cargo of each site, once
     {"bundle": NAME}                        another bundle for this peer
     {"spec": {"recipient": true} | {"site": NAME}}   another job for enclave and sites
     {"replay": NAME}                        this site's handshake again, once it has a session
@@ -17,6 +17,7 @@ import functools
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,13 @@ FOLDER = Path(sys.argv[sys.argv.index("--config") + 1]).parent
 
 
 class Orders:
-    """The current order, and whether it was carried out."""
+    """The current order, and what of it was carried out."""
 
     def __init__(self) -> None:
         self._stamp: object = None
         self.order: dict[str, Any] = {}
         self.done = False
-        self.count = 0
+        self.counts: Counter[str] = Counter()
 
     def look(self) -> dict[str, Any]:
         """The order, as long as it is to be carried out."""
@@ -52,8 +53,19 @@ class Orders:
         if stamp != self._stamp:
             self._stamp = stamp
             self.order = json.loads(path.read_text()) if stamp else {}
-            self.done, self.count = False, 0
+            self.done = False
+            self.counts.clear()
         return {} if self.done else self.order
+
+    def attack(self, site: str, carrier: str, way: str, kind: str = "") -> str:
+        """The attack that is now due on what goes this way, "" for none; it is due once."""
+        ordered = self.look().get("attacks", {}).get(site, {})
+        if (ordered.get("carrier"), ordered.get("way")) != (carrier, way):
+            return ""
+        if ordered.get("kind", "") != kind:
+            return ""
+        self.counts[site] += 1
+        return str(ordered["what"]) if self.counts[site] == ordered.get("nth", 1) else ""
 
 
 ORDERS = Orders()
@@ -75,6 +87,14 @@ def changed(letter: pb.Letter, **fields: Any) -> pb.Letter:
     return other
 
 
+def way_of(letter: pb.Letter) -> str:
+    """Of a letter with data: to the enclave or to the site."""
+    if not letter.data:
+        return ""
+    to_enclave = peek_header(letter.data).direction is Direction.TO_ENCLAVE
+    return "to_enclave" if to_enclave else "to_site"
+
+
 def flipped(data: bytes, position: int) -> bytes:
     found = bytearray(data)
     found[position] ^= 1
@@ -84,31 +104,26 @@ def flipped(data: bytes, position: int) -> bytes:
 class Letters:
     def __init__(self) -> None:
         self.seen: list[pb.Letter] = []
-        self.held: pb.Letter | None = None
+        self.held: dict[str, pb.Letter] = {}
 
     def __call__(self, letter: pb.Letter) -> list[pb.Letter]:
         record("recorded-letters", letter.SerializeToString())
-        held, self.held = self.held, None
-        if held is not None:
-            return [letter, held]
+        held = self.held.get(letter.site)
+        if held is not None and way_of(held) == way_of(letter):
+            return [letter, self.held.pop(letter.site)]
         passed = self._attacked(letter)
         if letter.data:
             self.seen.append(changed(letter))
         return passed
 
     def _attacked(self, letter: pb.Letter) -> list[pb.Letter]:
-        order = ORDERS.look()
-        if order.get("carrier") != "letter" or not letter.data or letter.site != order["site"]:
+        if not letter.data:
             return [letter]
-        header = peek_header(letter.data)
-        way = "to_enclave" if header.direction is Direction.TO_ENCLAVE else "to_site"
-        if way != order["way"] or header.kind.name != order["kind"]:
+        kind = peek_header(letter.data).kind.name
+        what = ORDERS.attack(letter.site, "letter", way_of(letter), kind)
+        if not what:
             return [letter]
-        ORDERS.count += 1
-        if ORDERS.count < order["nth"]:
-            return [letter]
-        ORDERS.done = True
-        attack: Callable[[pb.Letter], list[pb.Letter]] = getattr(self, order["what"])
+        attack: Callable[[pb.Letter], list[pb.Letter]] = getattr(self, what)
         return attack(letter)
 
     def flip(self, letter: pb.Letter) -> list[pb.Letter]:
@@ -127,7 +142,7 @@ class Letters:
         return [letter, letter]
 
     def swap(self, letter: pb.Letter) -> list[pb.Letter]:
-        self.held = letter
+        self.held[letter.site] = letter
         return []
 
     def lie(self, letter: pb.Letter) -> list[pb.Letter]:
@@ -166,15 +181,12 @@ class Spool(CargoSpool):
         self, job: str, id: bytes, receiver: str, first: int, *, patience: float
     ) -> AsyncIterator[bytes]:
         frames = super().read(job, id, receiver, first, patience=patience)
-        order = ORDERS.look()
-        if order.get("carrier") == "cargo":
+        if ORDERS.look().get("attacks"):
             cargo = await self._find(job, id, patience)
             way = "to_enclave" if receiver == "enclave" else "to_site"
             site = cargo.sender if way == "to_enclave" else receiver
-            if (way, site) == (order["way"], order["site"]):
-                ORDERS.done = True
-                attack = getattr(self, order["what"])
-                async for frame in attack(frames):
+            if what := ORDERS.attack(site, "cargo", way):
+                async for frame in getattr(self, what)(frames):
                     yield frame
                 return
         async for frame in frames:
