@@ -31,6 +31,7 @@ try:
     from flwr.clientapp.client_app import LoadClientAppError
     from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
     from flwr.proto.node_pb2 import NodeInfo
+    from flwr.server import server as legacy_server
     from flwr.server.client_manager import SimpleClientManager
     from flwr.server.strategy import Strategy as LegacyStrategy
     from flwr.serverapp.server_app import LoadServerAppError
@@ -59,6 +60,7 @@ __all__ = [
     "bound_legacy_wait",
     "load_app",
     "make_message",
+    "order_legacy_results",
     "save_arrays_with_one_copy",
     "set_identity",
     "set_message_id",
@@ -171,3 +173,26 @@ def bound_legacy_wait(seconds: float, give_up: Callable[[int, int], None]) -> No
         return there
 
     SimpleClientManager.wait_for = wait_for  # type: ignore[method-assign]
+
+
+def order_legacy_results() -> None:
+    """Give a legacy server's strategy its results in the order in which they were asked for.
+
+    The server collects them from a set of futures, in an order that differs from run to run; float
+    sums depend on it. Strategies get them ordered before anything of an app sees them, so an app
+    that puts them into an order of its own has it.
+    """
+    for name in ("fit_clients", "evaluate_clients"):
+        setattr(legacy_server, name, in_order(getattr(legacy_server, name)))
+
+
+def in_order(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """``(client_instructions, …) -> (results, failures)`` with its results ordered."""
+
+    @functools.wraps(stock)
+    def asked(client_instructions: list[Any], *args: Any, **kwargs: Any) -> Any:
+        results, failures = stock(client_instructions, *args, **kwargs)
+        place = {client.cid: index for index, (client, _) in enumerate(client_instructions)}
+        return sorted(results, key=lambda result: place[result[0].cid]), failures
+
+    return asked

@@ -16,6 +16,7 @@ from fedgate_flower._flwr_private import (
     LoadServerAppError,
     Run,
     bound_legacy_wait,
+    order_legacy_results,
     set_identity,
 )
 from fedgate_flower.grid import FederationGrid
@@ -41,6 +42,7 @@ def run_server_app(workload: Workload, federation: Federation) -> None:
     watch_strategies(outcome)
     wait = NodeWait(seconds, ending.fail)
     bound_legacy_wait(seconds, wait.give_up)
+    order_legacy_results()
     app = _load(loaded, workload)
     run = _run(loaded, workload)
     grid = FederationGrid(federation, run, loaded.nodes, wait=wait, ledger=ledger, outcome=outcome)

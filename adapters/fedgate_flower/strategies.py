@@ -39,8 +39,6 @@ def watch_strategies(outcome: Outcome) -> None:
     watch(
         LegacyStrategy,
         {
-            "configure_fit": legacy.configure,
-            "configure_evaluate": legacy.configure,
             "aggregate_fit": legacy.aggregate_fit,
             "aggregate_evaluate": legacy.aggregate_evaluate,
             "evaluate": legacy.evaluate,
@@ -87,23 +85,13 @@ class _Modern:
 
 
 class _Legacy:
-    """Strategies of ``flwr.server.strategy``.
-
-    Their server collects results from a set of futures, in an order that differs from run to run;
-    since float sums depend on it, results are put into the order in which they were asked for.
-    """
+    """Strategies of ``flwr.server.strategy``."""
 
     def __init__(self, outcome: Outcome) -> None:
         self._outcome = outcome
-        self._order: dict[str, int] = {}
-
-    def configure(self, call: _Call, strategy: Any, args: _Args, kwargs: _Kwargs) -> Any:
-        instructions = call(strategy, *args, **kwargs)
-        self._order = {client.cid: i for i, (client, _) in enumerate(instructions or [])}
-        return instructions
 
     def aggregate_fit(self, call: _Call, strategy: Any, args: _Args, kwargs: _Kwargs) -> Any:
-        result = self._in_order(call, strategy, args, kwargs)
+        result = call(strategy, *args, **kwargs)
         parameters, metrics = _pair(result)
         if isinstance(parameters, Parameters):
             self._outcome.aggregated(_round(args, kwargs), _record_of(parameters))
@@ -111,7 +99,7 @@ class _Legacy:
         return result
 
     def aggregate_evaluate(self, call: _Call, strategy: Any, args: _Args, kwargs: _Kwargs) -> Any:
-        result = self._in_order(call, strategy, args, kwargs)
+        result = call(strategy, *args, **kwargs)
         self._outcome.measured(_round(args, kwargs), "evaluate", _loss_and_metrics(result))
         return result
 
@@ -119,16 +107,6 @@ class _Legacy:
         result = call(strategy, *args, **kwargs)
         self._outcome.measured(_round(args, kwargs), "server", _loss_and_metrics(result))
         return result
-
-    def _in_order(self, call: _Call, strategy: Any, args: _Args, kwargs: _Kwargs) -> Any:
-        bound = inspect.signature(call).bind(strategy, *args, **kwargs)
-        results = bound.arguments.get("results")
-        if isinstance(results, list):
-            last = len(self._order)
-            bound.arguments["results"] = sorted(
-                results, key=lambda result: self._order.get(result[0].cid, last)
-            )
-        return call(*bound.args, **bound.kwargs)
 
 
 def _round(args: _Args, kwargs: Mapping[str, Any]) -> int:

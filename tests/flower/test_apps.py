@@ -36,6 +36,7 @@ RUNS: Mapping[str, tuple[int, Mapping[str, Any]]] = {
     "named-actions": (3, {}),
     "every-payload": (2, {}),
     "legacy-strategy": (3, {}),
+    "older-strategies": (4, {}),
     "secure-sum": (3, {}),
     "lifespans": (2, {}),
     "remembering": (2, {}),

@@ -15,6 +15,7 @@ from fedgate.adapter import Adapter, Grade
 from fedgate.errors import DeadlineExceeded, InvalidConfig, WorkloadFailed
 from fedgate.task import TaskKind
 from fedgate_flower import identity
+from fedgate_flower._flwr_private import in_order
 from fedgate_flower.adapter import FlowerAdapter
 from fedgate_flower.ledger import Failed, Ledger
 from fedgate_flower.outcome import Outcome
@@ -354,29 +355,32 @@ class Client:
         self.cid = cid
 
 
-def test_legacy_results_reach_the_strategy_in_the_order_they_were_asked_for(
-    memory_federation: Any,
-) -> None:
+def test_legacy_results_reach_the_strategy_in_the_order_they_were_asked_for() -> None:
     """Its server collects them from a set of futures, in whatever order that has."""
+    asked = [(Client(c), None) for c in ("9", "3", "7")]
+    failures = [ValueError("one of them")]
+
+    def fit_clients(client_instructions: Any, max_workers: Any, timeout: Any) -> Any:
+        assert (max_workers, timeout) == (2, None)
+        return [(client_instructions[i][0], None) for i in (2, 0)], failures
+
+    results, failed = in_order(fit_clients)(asked, max_workers=2, timeout=None)
+    assert [client.cid for client, _ in results] == ["9", "7"]
+    assert failed is failures
+
+
+def test_what_a_legacy_strategy_aggregates_is_seen(memory_federation: Any) -> None:
     from flwr.common import ndarrays_to_parameters
 
     from fedgate_flower.strategies import _Legacy
 
     federation = memory_federation({})
     outcome = Outcome(federation)
-    legacy = _Legacy(outcome)
-    asked = [(Client(c), None) for c in ("9", "3", "7")]
-    legacy.configure(lambda self, server_round: asked, object(), (1,), {})
-    got: list[str] = []
 
     def aggregate_fit(self: Any, server_round: int, results: Any, failures: Any) -> Any:
-        got.extend(client.cid for client, _ in results)
         return ndarrays_to_parameters([np.ones(2)]), {"acc": 0.5}
 
-    scrambled = [(Client(c), None) for c in ("7", "unknown", "3", "9")]
-    legacy.aggregate_fit(aggregate_fit, object(), (1, scrambled, []), {})
-    assert got == ["9", "3", "7", "unknown"]
-    assert [client.cid for client, _ in scrambled] == ["7", "unknown", "3", "9"]  # not in place
+    _Legacy(outcome).aggregate_fit(aggregate_fit, object(), (1, [], []), {})
     outcome.publish()
     model, number, metrics = federation.published[-1]
     assert (number, metrics, list(model)) == (1, {"acc": 0.5}, ["0"])

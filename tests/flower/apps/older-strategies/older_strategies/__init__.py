@@ -1,0 +1,1 @@
+"""The strategies of flwr.server that average or select, one after the other."""
