@@ -29,7 +29,7 @@ FRAMES = (
     "peer_context:cwf.status_reports",
 )
 SECRET = "kJ3vQ9-what-nobody-may-find-on-a-disk"
-JOB_SECONDS, FRAME_BYTES, SCRATCH_BYTES = 15, 1_000_000, 64 << 20
+JOB_SECONDS, FRAME_BYTES, SCRATCH_BYTES = 20, 1_000_000, 64 << 20
 _FINAL = {"succeeded", "failed", "denied", "cancelled", "expired"}
 
 
@@ -80,7 +80,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     for site in made.sites:
         path = made.layout.site(site)
         path.write_text(
-            f"max_jobs = 20\nscratch_bytes = {SCRATCH_BYTES}\n{path.read_text()}{guard}"
+            f"max_jobs = 4\nscratch_bytes = {SCRATCH_BYTES}\n{path.read_text()}{guard}"
         )
         policy = made.layout.policy(site)
         policy.write_text(
@@ -89,7 +89,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
             )
         )
     path = made.layout.enclave
-    limits = f"max_jobs = 20\njob_seconds = {JOB_SECONDS}\nscratch_bytes = {SCRATCH_BYTES}\n"
+    limits = f"max_jobs = 4\njob_seconds = {JOB_SECONDS}\nscratch_bytes = {SCRATCH_BYTES}\n"
     path.write_text(limits + path.read_text())
     with made:
         yield Jobs(made, tmp_path_factory.mktemp("troubles"))
@@ -120,7 +120,7 @@ def test_a_job_that_needs_more_is_refused_at_submission_with_the_names(jobs):
     assert "aux_communication:__do_task__" not in str(refused.value)
 
 
-# -- jobs that go wrong, all at once --------------------------------------------------------------
+# -- jobs that go wrong, beside each other --------------------------------------------------------
 
 FLOOD = ("too much opaque traffic", "trouble.noise", f"guard.frame_bytes is {FRAME_BYTES}")
 #: What a job does, and words of the reason that people read.
@@ -138,7 +138,7 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
 
 @pytest.fixture(scope="module")
 def troubled(jobs) -> dict[str, str]:
-    """All of them under way together, and with them two that end well."""
+    """All of them handed in together, and with them two that end well: a few run at a time."""
     seconds = {"block the sites": 2}
     meta = {"kill a site": {"mandatory_clients": ["site-1"]}}
     started = {}
