@@ -162,7 +162,7 @@ def write_app(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def tight_limits() -> SimpleNamespace:
     """What the enclave of ``federation`` grants a job."""
-    return SimpleNamespace(job_seconds=12.0, log_bytes=100_000)
+    return SimpleNamespace(job_seconds=8.0, log_bytes=100_000)
 
 
 @pytest.fixture(scope="session")

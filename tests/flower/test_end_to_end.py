@@ -347,7 +347,7 @@ def test_waiting_for_more_nodes_than_there_are_ends_with_a_deadline(
 ) -> None:
     app = write_app(server, client, "clients = 5")
     run = run_locally(
-        app, sites(2), tmp_path / "work", timeout=30, config={"fedgate.node-wait-seconds": 1.5}
+        app, sites(2), tmp_path / "work", timeout=30, config={"fedgate.node-wait-seconds": 0.5}
     )
     assert isinstance(run.error, DeadlineExceeded)
     assert "nodes" in run.error.what

@@ -20,7 +20,7 @@ _FINAL = {"succeeded", "failed", "denied", "cancelled", "expired"}
 
 #: What the app does -> parts of the sentence that its submitter gets.
 ENDINGS: Mapping[str, tuple[str, ...]] = {
-    "block the server": ("the job ran longer than it may", "after 12 s", "raise job_seconds"),
+    "block the server": ("the job ran longer than it may", "after 8 s", "raise job_seconds"),
     "block the sites": ("all clients failed in round 1", "no result within 2 s"),
     "wait for nodes": ("waited 1 s for more nodes", "2 of the job's sites are online"),
     "raise": ("the ServerApp raised an exception", "RuntimeError: no luck today"),

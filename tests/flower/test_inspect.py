@@ -80,7 +80,7 @@ def test_the_manifest_says_what_the_project_says() -> None:
         "coordinator": "probe.server:app", "worker": "probe.client:wrapped.app",
     }  # fmt: skip
     own = {"rounds": 3, "train.lr": 0.5, "train.fast": True, "name": "x"}
-    assert manifest.config == {**own, "fedgate.node-wait-seconds": 120.0}
+    assert manifest.config == {**own, "fedgate.node-wait-seconds": 120.0, "fedgate.series": ""}
     assert manifest.dependencies == ("flwr[simulation]>=1.26.0", "numpy")
 
 
