@@ -11,13 +11,9 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from fedgate import plugins
-from fedgate.bundle import Bundle
 from fedgate.errors import (
     DeadlineExceeded,
-    Denied,
     FedgateError,
-    InvalidBundle,
     InvalidMessage,
     Unavailable,
     WorkloadFailed,
@@ -30,18 +26,19 @@ from fedgate_gateway.child.host import Child, ChildSpec, Incoming
 from fedgate_gateway.child.memory import Pool
 from fedgate_gateway.child.parts import Part
 from fedgate_gateway.config import EnclaveConfig, ProjectConfig
+from fedgate_gateway.enclave import admission
+from fedgate_gateway.enclave.attendance import Attendance
 from fedgate_gateway.enclave.conductor import Conductor, Published
 from fedgate_gateway.enclave.dispatcher import Dispatcher
 from fedgate_gateway.enclave.release import ReleaseGate
 from fedgate_gateway.enclave.reports import Reports
 from fedgate_gateway.enclave.sessions import Sessions
-from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.control import read_control, write_control
 from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.receiver import Received, Receiver
 from fedgate_gateway.link.spec import Spec
-from fedgate_gateway.link.terms import fingerprint, project_terms
+from fedgate_gateway.link.terms import project_terms
 from fedgate_gateway.link.traffic import Traffic
 from fedgate_gateway.link.turns import Turns
 from fedgate_gateway.sandbox.contract import Sandbox
@@ -86,13 +83,14 @@ class EnclaveJob:
         self._identity = identity
         self._work = config.data / "jobs" / spec.job
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ready: set[str] = set()
-        self._lost: dict[str, str] = {}
+        self._attendance = Attendance(
+            spec.sites,
+            grace_seconds=config.grace_seconds,
+            on_ready=self._site_ready,
+            on_lost=self._site_lost,
+        )
         self._coordinator_ready = False
-        self._changed = asyncio.Event()
         self._over: asyncio.Future[FedgateError | None] = asyncio.get_running_loop().create_future()
-        self._grace: dict[str, asyncio.TimerHandle] = {}
-        self._absent: dict[str, bool] = {}  # sites lost for their absence -> were they ready
         self._receivers: dict[str, Receiver] = {}
         self._turns = Turns(_LARGE_AT_A_TIME)
         self._running = False
@@ -105,7 +103,7 @@ class EnclaveJob:
             project, job=spec.job, bundle=spec.bundle, sites=spec.sites, min_sites=spec.min_sites,
             recipient=spec.recipient, sandbox=sandbox.name,
         )  # fmt: skip
-        self._check()
+        admission.check(spec, project)
         # Whatever a job prints is in memory, like its scratch folder.
         self._log = os.memfd_create("fedgate-log")
         self._log_file = Path("/proc/self/fd", str(self._log))
@@ -139,25 +137,6 @@ class EnclaveJob:
             ),
         )  # fmt: skip
 
-    def _check(self) -> None:
-        """What must hold before anything of the job is touched; raises :class:`Denied`."""
-        outside = [s for s in self.spec.sites if s not in self._project.members]
-        if outside:
-            raise Denied(f"site {outside[0]!r} is not a member of {self._project.name}")
-        rules = self._project.release
-        if "sealed" in (rules.model, rules.artifacts, rules.logs):
-            if not self.spec.recipient:
-                raise Denied(
-                    "the project releases sealed outputs, and the job names no key to seal to",
-                    remedy="submit with a recipient key",
-                )
-            if self._terms.recipient not in self._project.recipients:
-                raise Denied(
-                    "the job's recipient key is not one of the project's",
-                    why=f"it is {fingerprint(self.spec.recipient)}",
-                    remedy="add its fingerprint to `recipients` in the project file",
-                )
-
     # -- the course of a job -----------------------------------------------------------------
 
     async def run(self) -> None:
@@ -177,16 +156,19 @@ class EnclaveJob:
         await self._end(error)
 
     async def _run(self) -> FedgateError | None:
-        manifest = await self._open_bundle()
+        bundle, manifest = await admission.open_bundle(self._link, self.spec, self._config.adapters)
+        shutil.rmtree(self._work, ignore_errors=True)
+        await asyncio.to_thread(bundle.tree.write_to, self._work / "bundle")
         child = self._start_coordinator(manifest)
         await self._gather()
         self._running = True
         self._link.send(
             pb.PeerMessage(report=pb.JobReport(job=self.spec.job, started=self._config.attester))
         )
+        there = self._attendance
         for site in self.spec.sites:
-            if site not in self._ready:
-                self._conductor.lose(site, self._lost.get(site, "it did not join in time"))
+            if site not in there.ready:
+                self._conductor.lose(site, there.lost.get(site, "it did not join in time"))
         child.send("go")
         await asyncio.wait([self._over], timeout=self._config.job_seconds or None)
         if not self._over.done():
@@ -203,20 +185,6 @@ class EnclaveJob:
         if error is None:
             await self._release()
         return error
-
-    async def _open_bundle(self) -> Manifest:
-        spec = self.spec
-        archive = await fetch_bundle(self._link, spec.job, spec.bundle_bytes)
-        bundle = await asyncio.to_thread(Bundle.read, archive)
-        if bundle.digest != spec.bundle:
-            raise InvalidBundle(
-                "the gateway delivered another bundle", why=f"{bundle.digest}, not {spec.bundle}"
-            )
-        adapter = plugins.recognise(bundle.tree, allowed=self._config.adapters)
-        manifest = adapter.inspect(bundle.tree)
-        shutil.rmtree(self._work, ignore_errors=True)
-        await asyncio.to_thread(bundle.tree.write_to, self._work / "bundle")
-        return manifest
 
     def _start_coordinator(self, manifest: Manifest) -> Child:
         spec = ChildSpec(
@@ -239,31 +207,27 @@ class EnclaveJob:
 
     async def _gather(self) -> None:
         """Wait until every site that can still come is ready, and the coordinator too."""
-        deadline = asyncio.get_running_loop().time() + self._config.start_seconds
+        loop, there, least = asyncio.get_running_loop(), self._attendance, self.spec.min_sites
+        deadline = loop.time() + self._config.start_seconds
         while True:
-            self._changed.clear()
+            there.changed.clear()
             if self._over.done():
                 raise self._over.result() or Unavailable("the coordinator ended before it began")
-            possible = [s for s in self.spec.sites if s not in self._lost]
-            if len(possible) < self.spec.min_sites:
-                raise Unavailable("too few sites can take part", why=self._losses())
-            if self._coordinator_ready and all(s in self._ready for s in possible):
+            if len(there.left) < least:
+                raise Unavailable("too few sites can take part", why=there.losses())
+            if self._coordinator_ready and there.ready.issuperset(there.left):
                 return
-            left = deadline - asyncio.get_running_loop().time()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), max(0.0, left))
+                await asyncio.wait_for(there.changed.wait(), max(0.0, deadline - loop.time()))
                 continue
-            if self._coordinator_ready and len(self._ready) >= self.spec.min_sites:
+            if self._coordinator_ready and len(there.ready) >= least:
                 return
-            missing = [s for s in self.spec.sites if s not in self._ready]
+            missing = [s for s in self.spec.sites if s not in there.ready]
             raise DeadlineExceeded(
                 "the job could not start in time",
                 why=f"after {self._config.start_seconds:g} s not ready: "
-                f"{', '.join(missing) or 'the coordinator'}. {self._losses()}",
+                f"{', '.join(missing) or 'the coordinator'}. {there.losses()}",
             )
-
-    def _losses(self) -> str:
-        return "; ".join(f"{site}: {why}" for site, why in self._lost.items())
 
     async def _release(self) -> None:
         published = self._conductor.published
@@ -283,8 +247,7 @@ class EnclaveJob:
         self._reports.audit("released", {**released, "recipient": self._terms.recipient})
 
     async def _end(self, error: FedgateError | None) -> None:
-        for timer in self._grace.values():
-            timer.cancel()
+        self._attendance.close()
         child = self._conductor.child
         if child is not None and not child.ended:
             await child.stop()
@@ -340,12 +303,12 @@ class EnclaveJob:
     def cancel(self, reason: str) -> None:
         if not self._over.done():
             self._over.set_result(Unavailable("the job was cancelled", why=reason))
-            self._changed.set()
+            self._attendance.changed.set()
 
     def _fail(self, error: FedgateError) -> None:
         if not self._over.done():
             self._over.set_result(error)
-            self._changed.set()
+            self._attendance.changed.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -357,7 +320,7 @@ class EnclaveJob:
     def _from_coordinator(self, incoming: Incoming) -> None:
         if incoming.type == "ready":
             self._coordinator_ready = True
-            self._changed.set()
+            self._attendance.changed.set()
         self._conductor.handle(incoming)
 
     def _coordinator_ended(self, error: FedgateError | None) -> None:
@@ -371,7 +334,7 @@ class EnclaveJob:
             )
         if not self._over.done():
             self._over.set_result(error)
-        self._changed.set()
+        self._attendance.changed.set()
 
     def _published(self, published: Published) -> None:
         self._reports.metrics(published.round, published.metrics)
@@ -405,10 +368,7 @@ class EnclaveJob:
             return
         if self._running:
             self._conductor.lose(site, "the site opened a new session")
-        self._ready.discard(site)
-        self._lost.pop(site, None)
-        self._absent.pop(site, None)
-        self._cancel_grace(site)
+        self._attendance.joins(site)
         old = self._receivers.pop(site, None)
         if old is not None:
             old.close()
@@ -425,16 +385,11 @@ class EnclaveJob:
         )
 
     def session_resumed(self, site: str) -> None:
-        """A session that outlived its site's absence: the site is again what it was."""
-        was_ready = self._absent.pop(site, None)
-        if was_ready is not None:
-            self._lost.pop(site, None)
-            if was_ready:
-                self._is_ready(site)
+        self._attendance.resumes(site)
 
     def session_ended(self, site: str, error: FedgateError) -> None:
         self._reports.audit("session.ended", {"site": site, "why": str(error)[:1000]})
-        self._lose(site, str(error))
+        self._attendance.lose(site, str(error))
 
     def refused(self, site: str, error: FedgateError) -> None:
         self._reports.audit("session.refused", {"site": site[:64], "why": str(error)[:1000]})
@@ -454,22 +409,12 @@ class EnclaveJob:
 
     def _control(self, site: str, body: bytes) -> None:
         what, fields = read_control(body)
-        if site in self._lost:
-            return  # only another session, or this one resumed, brings it back
-        if what == "ready" and site not in self._ready:
-            self._is_ready(site)
-        elif what == "left":
-            self._reports.audit(
-                "site.left", {"site": site, "why": str(fields.get("reason"))[:1000]}
-            )
-            self._lose(site, str(fields.get("reason", "it left")))
-
-    def _is_ready(self, site: str) -> None:
-        self._ready.add(site)
-        self._reports.event("site-state", {"site": site, "state": "ready"})
-        if self._running:
-            self._conductor.regain(site)
-        self._changed.set()
+        if what == "ready":
+            self._attendance.is_ready(site)
+        elif what == "left" and site not in self._attendance.lost:
+            reason = str(fields.get("reason", "it left"))
+            self._reports.audit("site.left", {"site": site, "why": reason[:1000]})
+            self._attendance.lose(site, reason)
 
     def _result(self, site: str, received: Received) -> None:
         if received.error is not None:
@@ -495,39 +440,23 @@ class EnclaveJob:
     # -- sites come and go ---------------------------------------------------------------------
 
     def site_online(self, site: str, online: bool) -> None:
-        """What the gateway says of a site's link; its session may outlive a short absence."""
-        if online:
-            self._cancel_grace(site)
-        elif site in self.spec.sites and site not in self._grace and site not in self._lost:
-            self._grace[site] = asyncio.get_running_loop().call_later(
-                self._config.grace_seconds, self._missing, site
-            )
+        self._attendance.online(site, online)
 
-    def _missing(self, site: str) -> None:
-        self._absent[site] = site in self._ready
-        self._lose(site, "it lost its connection")
+    def _site_ready(self, site: str) -> None:
+        self._reports.event("site-state", {"site": site, "state": "ready"})
+        if self._running:
+            self._conductor.regain(site)
 
-    def _cancel_grace(self, site: str) -> None:
-        timer = self._grace.pop(site, None)
-        if timer is not None:
-            timer.cancel()
-
-    def _lose(self, site: str, reason: str) -> None:
-        self._cancel_grace(site)
-        if site in self._lost:
-            return
-        self._lost[site] = reason
-        self._ready.discard(site)
+    def _site_lost(self, site: str, reason: str) -> None:
         self._reports.event("site-state", {"site": site, "state": "lost", "reason": reason[:1000]})
-        self._changed.set()
         if not self._running:
             return
-        left = len(self.spec.sites) - len(self._lost)
-        if left < self.spec.min_sites:
+        left, least = len(self._attendance.left), self.spec.min_sites
+        if left < least:
             self._fail(
                 Unavailable(
                     "the job lost too many sites",
-                    why=f"{left} of at least {self.spec.min_sites} are left; {self._losses()}",
+                    why=f"{left} of at least {least} are left; {self._attendance.losses()}",
                 )
             )
         self._conductor.lose(site, reason)
