@@ -34,8 +34,8 @@ class Release(Section):
     metrics: Literal["clear", "never"] = "clear"
     #: No model leaves that fewer sites than this contributed to.
     minimum_cohort: int = Field(default=1, ge=1)
-    #: The largest archive of artifacts; beyond it the job fails. FLARE's jobs leave their model there
-    #: as well.
+    #: The largest archive of artifacts; beyond it the job fails. Frameworks may leave their model
+    #: there as well.
     artifact_bytes: int = Field(default=1024 * 1024 * 1024, ge=0)
     #: How much of the log is released.
     log_bytes: int = Field(default=8 * 1024 * 1024, ge=0)
