@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import msgpack
 
@@ -32,6 +32,7 @@ from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.child.notes import MAX_NOTE
 from fedgate_gateway.child.parts import Part, PartTable
 from fedgate_gateway.child.scratch import Scratch
+from fedgate_gateway.child.serving import Deferred, Serving
 from fedgate_gateway.config import Runtime
 from fedgate_gateway.sandbox.contract import Confinement, Sandbox
 
@@ -64,8 +65,6 @@ _QUEUE = 10_000
 _TURN, _LAST_WORDS = 64, 20_000
 #: Seconds a child waits before its messages are read again when what they become has no room.
 _BREATH = 0.01
-#: Reads of deferred models: served at a time, and asked for at a time (each by a thread of it).
-_SERVED, _ASKED = 4, 1024
 
 
 @dataclass(frozen=True)
@@ -137,18 +136,6 @@ class Incoming:
             self.model = None
 
 
-@runtime_checkable
-class Deferred(Protocol):
-    """A model that a child gets piece by piece, as it reads it."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def header(self) -> memoryview: ...
-    def read_into(self, begin: int, end: int, out: memoryview) -> None: ...
-    def close(self) -> None: ...
-
-
 class Child:
     """One child process. Handlers run on the event loop; ``on_end`` is called exactly once."""
 
@@ -177,9 +164,7 @@ class Child:
         self._outgoing: deque[wire.Message] = deque()
         self._next = 1
         self._lent: dict[int, int] = {}
-        self._deferred: dict[int, Deferred] = {}
-        self._fetching: set[asyncio.Task[None]] = set()
-        self._serving = asyncio.Semaphore(_SERVED)
+        self._serving = Serving(self.pool, write=self._write, part=self._part)
         worker = spec.role == "worker"
         self.scratch = Scratch(
             spec.scratch, spec.scratch_bytes, others=[spec.state] if worker else [],
@@ -282,7 +267,7 @@ class Child:
         if isinstance(data, Deferred):
             header = self._part(bytes(data.header))
             number, self._next = self._next, self._next + 1
-            self._deferred[number] = data
+            self._serving.add(number, data)
             self._write(wire.Message({"t": "deferred", "k": number, "s": data.size, "h": header}))
             return number
         if not isinstance(data, Buffer) and len(data) > wire.INLINE:
@@ -378,7 +363,7 @@ class Child:
             case "free":
                 self._freed(header.get("k"))
             case "fetch":
-                self._fetch(header)
+                self._serving.fetch(header)
             case "failed":
                 error = header.get("error")
                 self.error = error_from_dict(error if isinstance(error, dict) else {})
@@ -400,40 +385,7 @@ class Child:
         number = self._lent.pop(part, None)
         if number is not None:
             self.pool.give_back(number)
-        deferred = self._deferred.pop(part, None)
-        if deferred is not None:
-            deferred.close()
-
-    def _fetch(self, header: dict[str, Any]) -> None:
-        """The child reads a range of a deferred model."""
-        part, begin, end, request = (header.get(k) for k in ("k", "b", "e", "r"))
-        deferred = self._deferred.get(part) if type(part) is int else None
-        if (
-            deferred is None
-            or type(begin) is not int
-            or type(end) is not int
-            or type(request) is not int
-            or not 0 <= begin < end <= deferred.size
-            or len(self._fetching) >= _ASKED
-        ):
-            raise InvalidMessage("a child asks for a part of a model that there is not")
-        task = self._loop.create_task(self._fetched(deferred, begin, end, request))
-        self._fetching.add(task)
-        task.add_done_callback(self._fetching.discard)
-
-    async def _fetched(self, deferred: Deferred, begin: int, end: int, request: int) -> None:
-        buffer = None
-        try:
-            async with self._serving:
-                buffer = self.pool.take(end - begin)
-                await asyncio.to_thread(deferred.read_into, begin, end, buffer.view)
-        except (FedgateError, OSError, ValueError) as error:  # it may be closed meanwhile
-            if buffer is not None:
-                self.pool.give_back(buffer.number)
-            self._write(wire.Message({"t": "fetched", "r": request, "error": str(error)[:1000]}))
-        else:
-            part = self._part(buffer)
-            self._write(wire.Message({"t": "fetched", "r": request, "p": part}))
+        self._serving.free(part)
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -494,11 +446,7 @@ class Child:
         os.close(self._pidfd)
         self._sock.close()
         self._log.close()
-        for task in self._fetching:
-            task.cancel()
-        for deferred in self._deferred.values():
-            deferred.close()
-        self._deferred.clear()
+        self._serving.close()
         self.pool.close()
         if self.error is None and not self.done and not self._stopping:
             self.error = WorkloadFailed(

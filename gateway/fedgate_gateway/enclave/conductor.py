@@ -16,9 +16,10 @@ from fedgate.errors import FedgateError, InvalidMessage
 from fedgate.model import Model, read_layout
 from fedgate.task import Failure, Frame, Result, Round, Task, TaskError, TaskKind
 from fedgate_gateway.child import notes
-from fedgate_gateway.child.host import Child, Deferred, Incoming, check_message
+from fedgate_gateway.child.host import Child, Incoming, check_message
 from fedgate_gateway.child.memory import Buffer
 from fedgate_gateway.child.parts import Part
+from fedgate_gateway.child.serving import Deferred
 from fedgate_gateway.enclave.roundbook import RoundBook
 
 #: After this long without a task under way, a round is reported; a new task reopens nothing.
