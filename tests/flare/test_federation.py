@@ -79,9 +79,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     guard = f"\n[guard]\nframes = {json.dumps(FRAMES)}\nframe_bytes = {FRAME_BYTES}\n"
     for site in made.sites:
         path = made.layout.site(site)
-        path.write_text(
-            f"max_jobs = 4\nscratch_bytes = {SCRATCH_BYTES}\n{path.read_text()}{guard}"
-        )
+        path.write_text(f"max_jobs = 4\nscratch_bytes = {SCRATCH_BYTES}\n{path.read_text()}{guard}")
         policy = made.layout.policy(site)
         policy.write_text(
             policy.read_text().replace(
