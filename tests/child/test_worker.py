@@ -171,6 +171,9 @@ def test_when_a_parent_is_killed_its_child_and_grandchildren_end(
     try:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"ready\n", (tmp_path / "log").read_text()
+        deadline = time.monotonic() + 20
+        while not processes_below(length) and time.monotonic() < deadline:
+            time.sleep(0.02)
         assert processes_below(length)
         os.kill(parent.pid, signal.SIGKILL)
         deadline = time.monotonic() + 5
