@@ -96,7 +96,7 @@ def _federation(folder: Path, sites: int) -> Iterator[Federation]:
 
 def _run(made: Federation, framework: str, megabytes: int, rounds: int, folder: Path) -> Measured:
     sites = len(made.sites)
-    work = Work("sites", framework, "", megabytes * 250_000, rounds)
+    work = Work("sites", framework, "", megabytes * 250_000, rounds, sites=sites)
     archive = workload.load(work.prepare(folder, rounds), adapters=ADAPTERS)
     client, submissions = made.client, Submissions(made.profile_path)
     pids = {name: program.pid for name, program in made.programs.items()}

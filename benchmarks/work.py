@@ -26,12 +26,14 @@ class Work:
     evaluate: bool = False
     #: Ours are so short that more of them cost nothing.
     our_rounds: int = 0
+    #: All of them take part in every round.
+    sites: int = SITES
 
     @property
     def bytes_per_round(self) -> int:
         """Model bytes that cross between the coordinator and all sites, both ways, in a round."""
         legs = 3 if self.evaluate else 2  # evaluation sends the model out once more
-        return self.floats * 4 * SITES * legs
+        return self.floats * 4 * self.sites * legs
 
     def prepare(self, into: Path, rounds: int = 0) -> Path:
         """A copy of the framework's ordinary app with this work's numbers in its configuration."""
@@ -53,6 +55,7 @@ class Work:
             path = target / "app" / "config" / "config_fed_server.json"
             config = json.loads(path.read_text())
             config["workflows"][0]["args"]["num_rounds"] = rounds or self.rounds
+            config["workflows"][0]["args"]["num_clients"] = self.sites
             config["components"][0]["args"]["floats"] = self.floats
             path.write_text(json.dumps(config, indent=2))
         return target
