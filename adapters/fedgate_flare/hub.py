@@ -166,11 +166,12 @@ class Hub:
             self._liveness.report(site, result.error.reason)
             if broadcast:
                 return {}  # the broadcast no longer waits for it
+        # Read only when it is its turn: until then a large model stays sealed outside this process.
+        if communicator is not None:
+            self._order.wait(communicator, site, task_id)
         answer, properties = self._answer(result, key)
         large = result.model is not None and result.model.nbytes > _LARGE
         del result
-        if communicator is not None:
-            self._order.wait(communicator, site, task_id)
         self._submit(client, name, task_id, cookies, answer, properties)
         del answer
         if large:
