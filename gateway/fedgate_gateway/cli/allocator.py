@@ -12,7 +12,7 @@ import ctypes
 import sys
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
-_TRIM_BYTES = 32 << 20
+_TRIM_BYTES = 256 << 20
 _PAD_BYTES = 4 << 20
 
 
