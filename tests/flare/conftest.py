@@ -30,6 +30,7 @@ def run_job(
     frames: tuple[str, ...] = (),
     trainers: Mapping[str, Path] | None = None,
     sandbox: str = "process",
+    keep_sealed: bool = False,
     timeout: float = 60,
 ) -> LocalRun:
     work.mkdir()
@@ -45,7 +46,10 @@ def run_job(
     ]
     source = JOBS / job if isinstance(job, str) else job
     runtime = Runtime(sandbox=sandbox)
-    return run_locally(source, local, work, timeout=timeout, frames=frames, runtime=runtime)
+    return run_locally(
+        source, local, work,
+        timeout=timeout, frames=frames, runtime=runtime, keep_sealed=keep_sealed,
+    )  # fmt: skip
 
 
 @pytest.fixture
