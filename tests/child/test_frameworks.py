@@ -58,12 +58,14 @@ def test_another_flower_is_refused_in_a_sentence(
 
 
 def test_the_interpreter_of_the_workloads_is_what_counts(tmp_path: Path) -> None:
-    require_frameworks(("flower",), interpreter(tmp_path, "echo 1.41.7"))
-    require_frameworks(("flower",), interpreter(tmp_path, "exit 1"))  # it has none at all
+    require_frameworks(("flower",), interpreter(tmp_path, "echo '\"1.41.7\"'"))
+    require_frameworks(("flower",), interpreter(tmp_path, "echo null"))  # it has none at all
     with pytest.raises(PluginUnavailable, match=r"1\.42\.0 is installed"):
-        require_frameworks(("flower",), interpreter(tmp_path, "echo 1.42.0"))
+        require_frameworks(("flower",), interpreter(tmp_path, "echo '\"1.42.0\"'"))
     with pytest.raises(InvalidConfig, match="does not work"):
         require_frameworks(("flower",), Runtime(interpreter=str(tmp_path / "none")))
+    with pytest.raises(InvalidConfig, match="does not work"):
+        require_frameworks(("flower",), interpreter(tmp_path, "exit 1"))
 
 
 def test_a_plugin_that_is_not_installed_stops_nobody() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedgate.errors import FedgateError, InvalidMessage, SealBroken
+from fedgate_gateway.link import channel
 from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.sealed import CargoRef, LetterKind, SessionKeys
 from fedgate_proto.v1 import link_pb2 as pb
@@ -273,11 +275,49 @@ def test_large_letters_are_acknowledged_before_the_outbox_is_full() -> None:
 def test_a_channel_says_that_it_is_crowded_long_before_it_breaks() -> None:
     pair = Pair()
     posted = 0
-    while not pair.site.channel.crowded:
+    while not pair.site.channel.crowded():
         pair.site.post()
         posted += 1
     assert posted == 2049
     assert pair.alive
     pair.drain()
-    assert not pair.site.channel.crowded
+    assert not pair.site.channel.crowded()
     assert len(pair.enclave.read) == posted
+
+
+class Time:
+    """Seconds that a test lets pass."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(channel, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+def crowd(pair: Pair) -> None:
+    while not pair.site.channel.crowded():
+        pair.site.post()
+    for _ in range(10):  # beyond what a trickle of acknowledgements makes up for
+        pair.site.post()
+
+
+def test_a_peer_that_never_makes_room_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or one site that acknowledges nothing would hold up the coordinator, and so all others."""
+    time, pair = Time(monkeypatch), Pair()
+    crowd(pair)
+    time.now += channel._CROWDED_SECONDS
+    assert pair.site.channel.crowded()
+    pair.site.channel.receive(pb.Letter(expected=1))  # a trickle makes no room
+    assert pair.site.channel.crowded()
+    time.now += 1
+    assert not pair.site.channel.crowded()
+    assert "does not acknowledge" in str(pair.site.channel.broken)
+
+
+def test_a_slow_peer_that_makes_room_now_and_then_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    time, pair = Time(monkeypatch), Pair()
+    for _ in range(5):
+        crowd(pair)
+        time.now += channel._CROWDED_SECONDS - 1
+        assert pair.site.channel.crowded()
+        pair.drain()  # nobody asks while there is room
+    assert pair.alive

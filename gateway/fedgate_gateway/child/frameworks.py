@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Collection
 from importlib import metadata
 
 from packaging.requirements import Requirement
 
-from fedgate.errors import InvalidConfig, PluginUnavailable
+from fedgate.errors import PluginUnavailable
 from fedgate.plugins import load_adapter
+from fedgate_gateway.child.interpreter import ask
 from fedgate_gateway.config import Runtime
 
-_SECONDS = 30
-_ASK = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+_ASK = """
+import json
+from importlib import metadata
+try:
+    version = metadata.version(%r)
+except metadata.PackageNotFoundError:
+    version = None
+print(json.dumps(version))
+"""
 
 
 def require_frameworks(adapters: Collection[str], runtime: Runtime) -> None:
@@ -41,21 +47,10 @@ def require_frameworks(adapters: Collection[str], runtime: Runtime) -> None:
 
 def _version(package: str, runtime: Runtime) -> str | None:
     """Of a package that children would import; None when they cannot."""
-    if not runtime.interpreter:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return None
+    if runtime.interpreter:
+        found: str | None = ask(runtime.interpreter, _ASK % package, runtime.environment)
+        return found
     try:
-        asked = subprocess.run(
-            [runtime.interpreter, "-P", "-c", _ASK, package],
-            env={**os.environ, **runtime.environment},
-            capture_output=True, timeout=_SECONDS, check=False, text=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError) as error:
-        raise InvalidConfig(
-            f"the interpreter {runtime.interpreter!r} does not work",
-            why=str(error),
-            remedy="set runtime.interpreter to the python of a virtual environment with fedgate",
-        ) from error
-    return asked.stdout.strip() or None
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

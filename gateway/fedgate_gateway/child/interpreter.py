@@ -1,36 +1,51 @@
-"""What a child's interpreter needs to read, asked of the interpreter itself."""
+"""What there is to know of a child's interpreter, asked of the interpreter itself."""
 
 from __future__ import annotations
 
 import functools
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fedgate.errors import InvalidConfig
 
-_ASK = (
+_SECONDS = 30
+_ROOTS = (
     "import sys, json, sysconfig;"
     "print(json.dumps([sys.prefix, sys.base_prefix, sys.executable, *sys.path]))"
 )
+
+
+def ask(interpreter: str, question: str, environment: Mapping[str, str] | None = None) -> Any:
+    """Run the lines ``question``, which print JSON; "" is the interpreter of this program.
+
+    Raises :class:`InvalidConfig` for one that does not answer.
+    """
+    executable = interpreter or sys.executable
+    try:
+        answer = subprocess.run(
+            [executable, "-P", "-c", question],
+            env={**os.environ, **(environment or {})},
+            capture_output=True, timeout=_SECONDS, check=True, text=True,
+        ).stdout  # fmt: skip
+        return json.loads(answer)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise InvalidConfig(
+            f"the interpreter {executable!r} does not work",
+            why=str(error),
+            remedy="name the python of a virtual environment with fedgate in it",
+        ) from error
 
 
 @functools.cache
 def readable_roots(interpreter: str) -> tuple[Path, ...]:
     """Folders that hold Python, its packages, and editable installs."""
     executable = interpreter or sys.executable
-    try:
-        answer = subprocess.run(
-            [executable, "-P", "-c", _ASK], capture_output=True, timeout=30, check=True, text=True
-        ).stdout
-        paths = {Path(p) for p in json.loads(answer) if p}
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise InvalidConfig(
-            f"the interpreter {executable!r} does not work",
-            why=str(error),
-            remedy="set runtime.interpreter to the python of a virtual environment with fedgate",
-        ) from error
+    paths = {Path(p) for p in ask(interpreter, _ROOTS) if p}
     paths |= {Path(executable).parent, Path(executable).resolve().parent.parent}
     kept = sorted({p for p in paths if p.exists() and p != Path("/")}, key=lambda p: len(p.parts))
     roots: list[Path] = []

@@ -357,8 +357,10 @@ class EnclaveJob:
 
     def _crowded(self) -> bool:
         """Does a site that is there have so much to take that the coordinator should wait?"""
-        sessions = (self._sessions.get(s) for s, there in self._conductor.online.items() if there)
-        return any(session.channel.crowded for session in sessions if session is not None)
+        sessions = [self._sessions.get(s) for s, there in self._conductor.online.items() if there]
+        # Every one is asked: of those that stall, each is given up at its own time.
+        told = [session.channel.crowded() for session in sessions if session is not None]
+        return any(told)
 
     # -- SessionEvents -------------------------------------------------------------------------
 

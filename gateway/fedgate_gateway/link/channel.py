@@ -8,9 +8,10 @@ authenticated: a gateway that lies about them can only stop the session, which i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
-from fedgate.errors import FedgateError, SealBroken
+from fedgate.errors import FedgateError, SealBroken, Unavailable
 from fedgate_gateway.sealed import (
     CargoRef,
     LetterHeader,
@@ -26,6 +27,9 @@ from fedgate_proto.v1 import link_pb2 as pb
 _ACK_EVERY, _ACK_BYTES = 32, 4 << 20
 #: From here on whoever fills the outbox has to wait. Far above what is acknowledged late.
 _CROWDED = 0.5
+#: Seconds without a moment of room after which the session ends: who waits for this peer may be
+#: holding up all others. Longer than a site may be away (``grace_seconds``).
+_CROWDED_SECONDS = 90.0
 
 
 class Channel:
@@ -51,11 +55,36 @@ class Channel:
         self._on_broken = on_broken
         self._flowing = True
         self._unacknowledged = self._unacknowledged_bytes = 0
+        self._crowded_since: float | None = None  # time.monotonic()
 
-    @property
     def crowded(self) -> bool:
-        """So much is not acknowledged yet that nothing should be added for a while."""
-        return self.broken is None and self._outbox.fullness > _CROWDED
+        """Is so much not acknowledged yet that nothing should be added for a while?
+
+        Whoever waits asks again and again: a peer that leaves no room for too long, by accident or
+        on purpose, is given up.
+        """
+        if self.broken is not None or not self._is_crowded():
+            return False
+        now = time.monotonic()
+        if self._crowded_since is None:
+            self._crowded_since = now
+        elif now - self._crowded_since > _CROWDED_SECONDS:
+            self.fail(
+                Unavailable(
+                    "the peer does not acknowledge its letters",
+                    why=f"no room for more in {_CROWDED_SECONDS:g} s",
+                )
+            )
+            return False
+        return True
+
+    def _is_crowded(self) -> bool:
+        return self._outbox.fullness > _CROWDED
+
+    def _acknowledged(self, expected: int) -> None:
+        self._outbox.ack(expected)
+        if not self._is_crowded():
+            self._crowded_since = None
 
     @property
     def expected(self) -> int:
@@ -100,7 +129,7 @@ class Channel:
         if self.broken is not None or letter.epoch != self.epoch:
             return
         try:
-            self._outbox.ack(letter.expected)
+            self._acknowledged(letter.expected)
             if not letter.data:
                 return
             header, body = self._opener.open(letter.data)
@@ -152,7 +181,7 @@ class Channel:
 
     def _continue(self, expected: int) -> None:
         try:
-            self._outbox.ack(expected)
+            self._acknowledged(expected)
             again = self._outbox.from_sequence(expected)
         except FedgateError as error:
             self.fail(error)

@@ -7,10 +7,6 @@ here), and of a dependency on a URL only the name is checked.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -18,10 +14,10 @@ from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from fedgate.errors import Denied, InvalidConfig
+from fedgate.errors import Denied
+from fedgate_gateway.child.interpreter import ask
 from fedgate_gateway.config import Runtime, SiteConfig
 
-_SECONDS = 30
 _MOST_NAMED = 20
 #: Projects that publish builds of the same modules and versions under other names.
 _BUILDS: Mapping[str, tuple[str, ...]] = {
@@ -81,20 +77,7 @@ def offer_of(interpreter: str, environment: Mapping[str, str]) -> Offer:
 
     Asked anew each time (a tenth of a second), so that what its owner installs counts at once.
     """
-    executable = interpreter or sys.executable
-    try:
-        answer = subprocess.run(
-            [executable, "-P", "-c", _ASK],
-            env={**os.environ, **environment},
-            capture_output=True, timeout=_SECONDS, check=True, text=True,
-        ).stdout  # fmt: skip
-        python, full, packages = json.loads(answer)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise InvalidConfig(
-            f"the interpreter {executable!r} does not work",
-            why=str(error),
-            remedy="name the python of a virtual environment with fedgate in it",
-        ) from error
+    python, full, packages = ask(interpreter, _ASK, environment)
     return Offer(python, full, {canonicalize_name(name): v for name, v in packages.items()})
 
 

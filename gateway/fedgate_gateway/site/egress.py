@@ -139,11 +139,10 @@ class Egress:
             return False
         return True
 
-    @property
     def crowded(self) -> bool:
         """What was sealed already waits to be taken: nothing should be added for a while."""
         channel = self._channel()
-        return channel is not None and channel.crowded
+        return channel is not None and channel.crowded()
 
     def _refuse_frame(self, frame: Frame, error: Denied) -> None:
         """Said once for each name: a flood of refused frames must not become one of reports."""

@@ -190,7 +190,7 @@ class SiteJob:
         self._child = Child(
             child_spec, self._examined.runtime, self._sandbox,
             on_message=self._from_worker, on_end=self._worker_ended, log=self.log_file,
-            crowded=lambda: self._egress.crowded,
+            crowded=self._egress.crowded,
         )  # fmt: skip
 
     @property
