@@ -1,10 +1,16 @@
-"""What all tests share: patience for a busy machine, and the order in which runners take files."""
+"""What all tests share: patience for a busy machine, the order in which runners take files, and the
+command line.
+"""
 
 from __future__ import annotations
 
 import gc
+import json
 import os
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import hypothesis
 import pytest
@@ -38,3 +44,31 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@dataclass
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def fedgate(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """``fedgate("job", "list")``: the command line, in this process."""
+    from fedgate_gateway.cli.main import main
+    from fedgate_gateway.cli.output import Format, choose
+
+    def run(*arguments: object) -> Ran:
+        choose(Format.TABLE)
+        code = main([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        return Ran(code, told.out, told.err)
+
+    return run

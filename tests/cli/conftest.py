@@ -12,39 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from fedgate_gateway.cli.main import main
 from fedgate_gateway.cli.new_profile import write_profile
-from fedgate_gateway.cli.output import Format, choose
 from fedgate_gateway.pki import Authority
 from fedgate_gateway.sealed import RecipientKey
-
-
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        return json.loads(self.out)
 
 
 @pytest.fixture(autouse=True)
 def nobody_else_s_profile(monkeypatch, tmp_path):
     monkeypatch.delenv("FEDGATE_PROFILE", raising=False)
     monkeypatch.setenv("FEDGATE_HOME", str(tmp_path / "no-home"))
-
-
-@pytest.fixture
-def fedgate(capsys) -> Callable[..., Ran]:
-    def run(*arguments: object) -> Ran:
-        choose(Format.TABLE)
-        code = main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        return Ran(code, told.out, told.err)
-
-    return run
 
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]

@@ -7,15 +7,12 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fedgate_flower.adapter import FlowerAdapter
-from fedgate_gateway.cli.main import main
-from fedgate_gateway.cli.output import Format, choose
 from fedgate_gateway.dev import Federation
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -23,34 +20,14 @@ APP = Path(__file__).parent / "apps" / "remembering"
 SERIES = ("--config", "fedgate.series=study")
 
 
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Fedgate = Callable[..., Ran]
+Fedgate = Callable[..., Any]
 
 
 @pytest.fixture
-def fedgate(
-    federation: Federation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Fedgate:
+def fedgate(fedgate: Fedgate, federation: Federation, monkeypatch: pytest.MonkeyPatch) -> Fedgate:
     """The command line with the developer's profile."""
     monkeypatch.setenv("FEDGATE_PROFILE", str(federation.profile_path))
-
-    def run(*arguments: object) -> Ran:
-        choose(Format.TABLE)
-        code = main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        return Ran(code, told.out, told.err)
-
-    return run
+    return fedgate
 
 
 @pytest.fixture
