@@ -24,6 +24,7 @@ class Enclave:
     """Real sessions of job-1 with the sites a and b; the test carries their messages."""
 
     def __init__(self) -> None:
+        self.own = IdentityKey.generate()
         self.identities = {name: IdentityKey.generate() for name in ("a", "b")}
         project = ProjectConfig(name="demo", members={"a": Member(identity="x")})
         terms = project_terms(
@@ -35,7 +36,7 @@ class Enclave:
         self.told: list[tuple[Any, ...]] = []
         self.work: set[asyncio.Task[None]] = set()
         self.sessions = Sessions(
-            job="job-1", enclave="e", key=EnclaveKey.generate(), terms=terms,
+            job="job-1", enclave="e", identity=self.own, key=EnclaveKey.generate(), terms=terms,
             roster={n: k.public_raw for n, k in self.identities.items()},
             roster_digest=self.roster, bundle_digest=bytes.fromhex("ab" * 32),
             attester=SimulatedAttester(), events=self, send=self.sent.append,
@@ -77,7 +78,8 @@ class Enclave:
     # -- as a site
     def handshake(self, site: str = "a", identity: IdentityKey | None = None) -> SiteHandshake:
         return SiteHandshake(
-            job="job-1", site=site, enclave="e", identity=identity or self.identities[site],
+            job="job-1", site=site, enclave="e", enclave_identity=self.own.public_raw,
+            identity=identity or self.identities[site],
             roster_digest=self.roster, bundle_digest=bytes.fromhex("ab" * 32),
         )  # fmt: skip
 

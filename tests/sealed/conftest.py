@@ -22,6 +22,7 @@ class Scene:
 
     job: str = "job-1"
     enclave: str = "enclave-1"
+    own: IdentityKey = field(default_factory=IdentityKey.generate)  # of the enclave
     key: EnclaveKey = field(default_factory=EnclaveKey.generate)
     identities: dict[str, IdentityKey] = field(
         default_factory=lambda: {"site-1": IdentityKey.generate(), "site-2": IdentityKey.generate()}
@@ -40,6 +41,7 @@ class Scene:
             "job": self.job,
             "site": name,
             "enclave": self.enclave,
+            "enclave_identity": self.own.public_raw,
             "identity": self.identities.get(name),
             "roster_digest": self.roster_digest,
             "bundle_digest": self.bundle_digest,
@@ -50,6 +52,7 @@ class Scene:
         known = {
             "job": self.job,
             "enclave": self.enclave,
+            "identity": self.own,
             "key": self.key,
             "roster": self.roster,
             "roster_digest": self.roster_digest,

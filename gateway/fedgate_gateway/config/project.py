@@ -6,6 +6,7 @@ them. The roster of identity keys stands here until a charter signed by the memb
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from fedgate.errors import Denied
 from fedgate_gateway.config.base import Section
 
 
@@ -56,9 +58,18 @@ class ProjectConfig(Section):
 
     def roster(self) -> dict[str, bytes]:
         """Site name -> raw identity key."""
-        import base64
-
         return {name: base64.b64decode(m.identity) for name, m in self.members.items()}
+
+    def enclave_identity(self, name: str) -> bytes:
+        """The raw identity key of an enclave; raises :class:`Denied` for one that is not listed."""
+        enclave = self.enclaves.get(name)
+        if enclave is None:
+            raise Denied(
+                f"{name!r} is not an enclave of project {self.name}",
+                why=f"the project file lists {', '.join(sorted(self.enclaves)) or 'none'}",
+                remedy="add it and its identity key under [enclaves], at every member",
+            )
+        return base64.b64decode(enclave.identity)
 
 
 def roster_digest(project: str, roster: Mapping[str, bytes]) -> bytes:

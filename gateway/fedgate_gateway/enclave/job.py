@@ -111,6 +111,7 @@ class EnclaveJob:
         self._sessions = Sessions(
             job=spec.job,
             enclave=config.name,
+            identity=identity,
             key=EnclaveKey.generate(),
             terms=self._terms,
             roster={site: roster[site] for site in spec.sites},

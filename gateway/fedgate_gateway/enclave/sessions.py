@@ -15,6 +15,7 @@ from fedgate_gateway.link.terms import Terms
 from fedgate_gateway.sealed import (
     EnclaveHandshake,
     EnclaveKey,
+    IdentityKey,
     LetterHeader,
     SessionKeys,
     read_hello,
@@ -49,6 +50,7 @@ class Sessions:
 
     job: str
     enclave: str
+    identity: IdentityKey  # the enclave's own; signs each answer
     key: EnclaveKey
     terms: Terms
     roster: Mapping[str, bytes]  # the job's sites only
@@ -85,6 +87,7 @@ class Sessions:
             data,
             job=self.job,
             enclave=self.enclave,
+            identity=self.identity,
             key=self.key,
             roster=self.roster,
             roster_digest=self.roster_digest,

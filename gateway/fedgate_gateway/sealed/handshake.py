@@ -4,10 +4,15 @@
 
     site                                      enclave
     hello   nonce, session id, job, site  ->
-                                          <-  answer  own nonce, key, evidence, terms
-    (the site appraises evidence, which must hold `session_binding(nonce, key, terms)`, and terms)
+                                          <-  answer  own nonce, key, evidence, terms, signature
+    (the site checks that its project's enclave signed, appraises evidence, which must hold
+    `session_binding(nonce, key, terms)`, and compares terms)
     finish  HPKE(secret), signature       ->
     letters under keys from secret and transcript, both ways
+
+The answer is signed by the identity key that the site's project file lists for the enclave, over
+the site's hello and everything else in the answer: evidence says what runs, the signature says
+whose it is, and the same software under somebody else's configuration has another identity.
 
 The transcript hashes both messages whole and what each side knows by itself (roster and bundle
 digest), so neither can have seen another exchange. It is HPKE's ``info``, it is signed by the
@@ -46,6 +51,7 @@ _SECRET_BYTES: Final = 32
 _BINDING = b"fedgate session binding v1"
 _TRANSCRIPT = b"fedgate session transcript v1"
 _SIGNATURE = b"fedgate session signature v1"
+_ANSWER = b"fedgate session answer v1"
 _SCHEDULE = b"fedgate session schedule v1"
 
 
@@ -85,7 +91,7 @@ def read_hello(data: bytes) -> Hello:
 
 @dataclass(frozen=True)
 class Answer:
-    """An enclave's answer, parsed but not yet believed."""
+    """An answer that the expected enclave signed; its evidence is not yet believed."""
 
     session: bytes
     nonce: bytes
@@ -107,17 +113,21 @@ class SiteHandshake:
         job: str,
         site: str,
         enclave: str,
+        enclave_identity: bytes,
         identity: IdentityKey,
         roster_digest: bytes,
         bundle_digest: bytes,
     ) -> None:
-        """``roster_digest`` and ``bundle_digest`` are what the site itself knows, not what it was
+        """``enclave_identity`` is the raw key that the site's own project file lists for it.
+
+        ``roster_digest`` and ``bundle_digest`` are what the site itself knows, not what it was
         told: an enclave that runs with others cannot accept the handshake.
         """
         self._hello = Hello(
             secrets.token_bytes(SESSION_BYTES), secrets.token_bytes(NONCE_BYTES), job, site
         )
         self._enclave = enclave
+        self._enclave_identity = bytes(enclave_identity)
         self._identity = identity
         self._digests = (roster_digest, bundle_digest)
         self._done = False
@@ -135,13 +145,18 @@ class SiteHandshake:
         return self._hello.to_bytes()
 
     def read_answer(self, data: bytes) -> Answer:
-        """Parse an answer to our hello. The caller then appraises ``evidence`` and ``terms``."""
+        """An answer to our hello, by our enclave; raises :class:`SealBroken` for any other.
+
+        The caller then appraises ``evidence`` and ``terms``.
+        """
         fields = Fields(data, "answer", b"A")
         session, nonce = fields.take(SESSION_BYTES), fields.take(NONCE_BYTES)
         enclave = fields.text()
         public_key = fields.take(PUBLIC_BYTES)
         evidence = fields.blob(MAX_EVIDENCE, "evidence")
         terms = fields.blob(MAX_TERMS, "terms")
+        signed = bytes(data[: fields.position])
+        signature = fields.take(SIGNATURE_BYTES)
         fields.end()
         if session != self._hello.session:
             raise SealBroken("the answer belongs to another session")
@@ -149,6 +164,15 @@ class SiteHandshake:
             raise SealBroken(
                 "another enclave answered", why=f"{enclave!r} instead of {self._enclave!r}"
             )
+        try:
+            answered = _answered(self.hello(), signed)
+            verify_identity(self._enclave_identity, signature, _ANSWER, answered)
+        except SealBroken as error:
+            raise SealBroken(
+                f"the answer is not signed by enclave {enclave}",
+                why=f"{error}, as the project file lists it",
+                remedy="compare its identity key with the project file",
+            ) from error
         SealingPublicKey(public_key)  # refuse a malformed key before anybody relies on it
         return Answer(
             session=session,
@@ -185,25 +209,30 @@ class EnclaveHandshake:
         *,
         job: str,
         enclave: str,
+        identity: IdentityKey,
         key: EnclaveKey,
         roster: Mapping[str, bytes],
         roster_digest: bytes,
         bundle_digest: bytes,
     ) -> None:
-        """``roster`` maps the site names of the job to raw identity keys; others are refused."""
+        """``roster`` maps the site names of the job to raw identity keys; others are refused.
+
+        ``identity`` is the enclave's own, ``key`` the job's.
+        """
         self._raw_hello = bytes(hello)
         self._hello = read_hello(self._raw_hello)
         if self._hello.job != job:
             raise SealBroken("the hello belongs to another job", why=repr(self._hello.job))
-        identity = roster.get(self._hello.site)
-        if identity is None:
+        known = roster.get(self._hello.site)
+        if known is None:
             raise SealBroken(
                 f"site {self._hello.site!r} is not on the roster",
                 why=f"the roster lists {', '.join(sorted(roster)) or 'nobody'}",
                 remedy="add the site and its identity key to the project, at every member",
             )
-        self._identity = bytes(identity)
+        self._site_identity = bytes(known)
         self._enclave = enclave
+        self._identity = identity
         self._key = key
         self._digests = (roster_digest, bundle_digest)
         self._answer = b""
@@ -227,10 +256,10 @@ class EnclaveHandshake:
         return session_binding(self._hello.nonce, self._key.public_raw, terms)
 
     def answer(self, evidence: bytes, terms: bytes) -> bytes:
-        """The answer; ``evidence`` must hold ``binding(terms)``."""
+        """The signed answer; ``evidence`` must hold ``binding(terms)``."""
         if self._answer:
             raise SealBroken("this hello was already answered", remedy="open a new session")
-        self._answer = b"".join(
+        answer = b"".join(
             (
                 mark(b"A"),
                 self._hello.session,
@@ -241,6 +270,7 @@ class EnclaveHandshake:
                 blob32(terms, MAX_TERMS, "terms"),
             )
         )
+        self._answer = answer + self._identity.sign(_ANSWER, _answered(self._raw_hello, answer))
         return self._answer
 
     def accept(self, message: bytes) -> SessionKeys:
@@ -256,11 +286,17 @@ class EnclaveHandshake:
         if session != self._hello.session:
             raise SealBroken("the handshake message belongs to another session")
         transcript = _transcript(self._raw_hello, self._answer, self._digests)
-        verify_identity(self._identity, signature, _SIGNATURE, transcript + wrapped)
+        verify_identity(self._site_identity, signature, _SIGNATURE, transcript + wrapped)
         secret = self._key.decrypt(wrapped, transcript)
         if len(secret) != _SECRET_BYTES:  # cannot be, by the length of the wrapping
             raise SealBroken("the handshake secret has the wrong size")
-        return _schedule(secret, (transcript, wrapped, self._identity), self._hello, self._enclave)
+        seen = (transcript, wrapped, self._site_identity)
+        return _schedule(secret, seen, self._hello, self._enclave)
+
+
+def _answered(hello: bytes, answer: bytes) -> bytes:
+    """What the enclave signs: which hello it answers, and all that it answers."""
+    return bind256(_ANSWER, hello, answer)
 
 
 def _transcript(hello: bytes, answer: bytes, digests: tuple[bytes, bytes]) -> bytes:

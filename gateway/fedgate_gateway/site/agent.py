@@ -154,6 +154,7 @@ class SiteAgent:
             job = await self._make(message)
         except FedgateError as error:
             log.warning("job %s: cannot join: %s", message.job, error)
+            self._audit(message.job, "site.refused", {"why": str(error)[:1000]})
             self.link.send(
                 pb.PeerMessage(
                     session_closed=pb.SessionClosed(

@@ -71,12 +71,14 @@ class SiteJob:
         self._in_hand: Counter[str] = Counter()  # ids of the tasks that the worker has now
         self._worker_ready = False
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        project = decider.project(spec)
         terms = project_terms(
-            decider.project(spec), job=spec.job, bundle=spec.bundle, sites=spec.sites,
+            project, job=spec.job, bundle=spec.bundle, sites=spec.sites,
             min_sites=spec.min_sites, recipient=spec.recipient, sandbox="",
         )  # fmt: skip
         self.session = SiteSession(
-            spec, site=config.name, link=link, identity=identity, terms=terms,
+            spec, site=config.name, link=link, identity=identity,
+            enclave_identity=project.enclave_identity(spec.enclave), terms=terms,
             kinds=config.evidence, approve=self._approve,
         )  # fmt: skip
         self._egress = Egress(

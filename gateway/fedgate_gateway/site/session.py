@@ -29,6 +29,7 @@ class SiteSession:
         site: str,
         link: LinkClient,
         identity: IdentityKey,
+        enclave_identity: bytes,
         terms: Terms,
         kinds: tuple[str, ...],
         approve: Callable[[Claims, Terms], None],
@@ -37,6 +38,7 @@ class SiteSession:
         self._site = site
         self._link = link
         self._identity = identity
+        self._enclave_identity = enclave_identity
         self._terms = terms
         self._kinds = kinds
         self._approve = approve
@@ -55,6 +57,7 @@ class SiteSession:
                 job=self._spec.job,
                 site=self._site,
                 enclave=self._spec.enclave,
+                enclave_identity=self._enclave_identity,
                 identity=self._identity,
                 roster_digest=bytes.fromhex(self._terms.roster),
                 bundle_digest=self._spec.bundle_digest,
