@@ -10,7 +10,7 @@ import pytest
 
 from fedgate.errors import FedgateError
 from fedgate_gateway.attestation.simulated import SimulatedAttester
-from fedgate_gateway.config import Member, ProjectConfig
+from fedgate_gateway.config import ProjectConfig
 from fedgate_gateway.enclave.sessions import Sessions
 from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.terms import project_terms
@@ -26,9 +26,9 @@ class Enclave:
     def __init__(self) -> None:
         self.own = IdentityKey.generate()
         self.identities = {name: IdentityKey.generate() for name in ("a", "b")}
-        project = ProjectConfig(name="demo", members={"a": Member(identity="x")})
+        project = ProjectConfig(name="demo", members={})
         terms = project_terms(
-            project.model_copy(update={"members": {}}), job="job-1", bundle=BUNDLE,
+            project, job="job-1", bundle=BUNDLE,
             sites=("a", "b"), min_sites=1, recipient=b"", sandbox="process",
         )  # fmt: skip
         self.roster = bytes.fromhex(terms.roster)

@@ -7,20 +7,38 @@ them. The roster of identity keys stands here until a charter signed by the memb
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from fedgate.errors import Denied
 from fedgate_gateway.config.base import Section
 
 
 class Member(Section):
-    #: The site's Ed25519 identity key, base64 of its raw 32 bytes.
+    #: Its Ed25519 public key, base64 of the raw 32 bytes.
     identity: str
+
+    @field_validator("identity")
+    @classmethod
+    def _is_a_key(cls, text: str) -> str:
+        try:
+            raw = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ValueError(f"an identity is base64 of 32 bytes: {error}") from None
+        if len(raw) != 32:
+            raise ValueError(f"an identity is base64 of 32 bytes, not of {len(raw)}")
+        if base64.b64encode(raw).decode() != text:  # one key, one spelling
+            raise ValueError("an identity is base64 of 32 bytes, without stray bits at its end")
+        return text
+
+    @property
+    def public_raw(self) -> bytes:
+        return base64.b64decode(self.identity)
 
 
 class Release(Section):
@@ -55,10 +73,34 @@ class ProjectConfig(Section):
     #: Keys that sealed outputs may be sealed to: "sha256:<hex>" of the raw public key. The gateway
     #: passes a submitter's key on, so it could pass on its own; this list is what prevents that.
     recipients: tuple[str, ...] = ()
+    #: Who may ask for jobs, by the name that stands in them; each signs its whole request with
+    #: this key (`fedgate profile init` makes one, and prints it).
+    submitters: Mapping[str, Member] = {}
+    #: Gateways whose own signature counts as a request in this project, by any name. A gateway
+    #: signs what comes in by its front doors, and nobody can tell what its user really asked for:
+    #: whoever is listed here may choose bundle, settings and submitter. None unless listed.
+    gateways: Mapping[str, Member] = {}
+
+    @model_validator(mode="after")
+    def _each_signer_is_one(self) -> Self:
+        listed = [*self.submitters.items(), *self.gateways.items()]
+        for number, (name, member) in enumerate(listed):
+            for other, known in listed[:number]:
+                if known.identity == member.identity:
+                    raise ValueError(f"{other} and {name} have the same key; each needs its own")
+        return self
 
     def roster(self) -> dict[str, bytes]:
         """Site name -> raw identity key."""
-        return {name: base64.b64decode(m.identity) for name, m in self.members.items()}
+        return {name: member.public_raw for name, member in self.members.items()}
+
+    def submitter_keys(self) -> dict[str, bytes]:
+        """Submitter -> raw key that signs its requests."""
+        return {name: member.public_raw for name, member in self.submitters.items()}
+
+    def gateway_keys(self) -> dict[str, bytes]:
+        """Gateway -> raw key that signs requests of its front doors."""
+        return {name: member.public_raw for name, member in self.gateways.items()}
 
     def enclave_identity(self, name: str) -> bytes:
         """The raw identity key of an enclave; raises :class:`Denied` for one that is not listed."""
@@ -69,7 +111,7 @@ class ProjectConfig(Section):
                 why=f"the project file lists {', '.join(sorted(self.enclaves)) or 'none'}",
                 remedy="add it and its identity key under [enclaves], at every member",
             )
-        return base64.b64decode(enclave.identity)
+        return enclave.public_raw
 
 
 def roster_digest(project: str, roster: Mapping[str, bytes]) -> bytes:

@@ -12,6 +12,7 @@ from fedgate.errors import InvalidMessage
 from fedgate.manifest import Manifest
 from fedgate.task import Scalar
 from fedgate_gateway.attestation import digest_bytes
+from fedgate_gateway.governance import REQUEST_BYTES
 from fedgate_proto.v1 import link_pb2 as pb
 
 _MAX_BUNDLE = 1 << 32
@@ -38,6 +39,8 @@ class Spec:
     recipient: bytes
     task_seconds: float
     enclave: str
+    #: What the submitter signed, as an envelope; see :mod:`fedgate_gateway.governance`.
+    request: bytes
 
     @property
     def bundle_digest(self) -> bytes:
@@ -65,6 +68,10 @@ class Spec:
             raise InvalidMessage("a job's time for a task makes no sense")
         if len(message.recipient) not in (0, _RECIPIENT):
             raise InvalidMessage("a job's recipient key has a wrong length")
+        if len(message.request) > REQUEST_BYTES:
+            raise InvalidMessage(
+                "a job's signed request is too large", why=f"at most {REQUEST_BYTES} bytes"
+            )
         return cls(
             job=message.job,
             project=message.project,
@@ -81,4 +88,5 @@ class Spec:
             recipient=message.recipient,
             task_seconds=message.task_seconds,
             enclave=message.enclave,
+            request=message.request,
         )

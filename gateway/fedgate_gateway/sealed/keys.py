@@ -195,12 +195,17 @@ class IdentityKey:
 
 def verify_identity(public_raw: bytes, signature: bytes, domain: bytes, message: bytes) -> None:
     """Raises :class:`SealBroken` unless ``signature`` is that key's over domain and message."""
+    verify_signature(public_raw, signature, _signed(domain, message))
+
+
+def verify_signature(public_raw: bytes, signature: bytes, message: bytes) -> None:
+    """Raises :class:`SealBroken` unless ``signature`` is that Ed25519 key's over ``message``."""
     # Under a public key of small order one signature fits any message, and OpenSSL accepts it.
     if len(public_raw) != IDENTITY_BYTES or _small_order(public_raw):
         raise SealBroken("not an identity key", why=f"{public_raw[:32].hex()} is refused")
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes(public_raw))
-        key.verify(bytes(signature), _signed(domain, message))
+        key.verify(bytes(signature), message)
     except (InvalidSignature, ValueError) as error:
         raise SealBroken(
             "the signature is not by the expected identity key",

@@ -108,7 +108,7 @@ class Heartbeat(_message.Message):
     def __init__(self) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("job", "project", "name", "bundle", "bundle_bytes", "framework", "manifest", "submitter", "sites", "datasets", "min_sites", "config", "recipient", "task_seconds", "enclave")
+    __slots__ = ("job", "project", "name", "bundle", "bundle_bytes", "framework", "manifest", "submitter", "sites", "datasets", "min_sites", "config", "recipient", "task_seconds", "enclave", "request")
     JOB_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +124,7 @@ class JobSpec(_message.Message):
     RECIPIENT_FIELD_NUMBER: _ClassVar[int]
     TASK_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ENCLAVE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
     job: str
     project: str
     name: str
@@ -139,7 +140,8 @@ class JobSpec(_message.Message):
     recipient: bytes
     task_seconds: float
     enclave: str
-    def __init__(self, job: _Optional[str] = ..., project: _Optional[str] = ..., name: _Optional[str] = ..., bundle: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., framework: _Optional[str] = ..., manifest: _Optional[str] = ..., submitter: _Optional[str] = ..., sites: _Optional[_Iterable[str]] = ..., datasets: _Optional[_Iterable[str]] = ..., min_sites: _Optional[int] = ..., config: _Optional[str] = ..., recipient: _Optional[bytes] = ..., task_seconds: _Optional[float] = ..., enclave: _Optional[str] = ...) -> None: ...
+    request: bytes
+    def __init__(self, job: _Optional[str] = ..., project: _Optional[str] = ..., name: _Optional[str] = ..., bundle: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., framework: _Optional[str] = ..., manifest: _Optional[str] = ..., submitter: _Optional[str] = ..., sites: _Optional[_Iterable[str]] = ..., datasets: _Optional[_Iterable[str]] = ..., min_sites: _Optional[int] = ..., config: _Optional[str] = ..., recipient: _Optional[bytes] = ..., task_seconds: _Optional[float] = ..., enclave: _Optional[str] = ..., request: _Optional[bytes] = ...) -> None: ...
 
 class OfferReply(_message.Message):
     __slots__ = ("job", "accepted", "reasons", "policy_digest")
