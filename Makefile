@@ -23,7 +23,7 @@ EXTRAS := flower,flare,dev
 # Files whose change asks for a new installation; everything else is picked up by editable installs.
 MANIFESTS := pyproject.toml constraints.txt plugins/fedgate-plain/pyproject.toml
 
-.PHONY: help install demo test lint format bench docs proto clean
+.PHONY: help install demo test torture lint format bench docs proto clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -43,6 +43,9 @@ demo: $(STAMP) ## a federation on loopback runs a Flower app and a FLARE job; no
 
 test: $(STAMP) ## the whole test suite
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+torture: $(STAMP) ## minutes of load, kills, stalls and damaged input
+	@$(BIN)/python -m pytest -m torture $(TESTS)
 
 lint: $(STAMP) ## style, format, types (strict), and the direction of imports
 	$(BIN)/ruff check .

@@ -31,6 +31,7 @@ def _check_version() -> None:
 
 _check_version()
 
+from nvflare.apis.impl.any_relay_manager import AnyRelayTaskManager  # noqa: E402
 from nvflare.apis.impl.bcast_manager import (  # noqa: E402
     _KEY_MIN_RESPS as KEY_MIN_RESPONSES,
 )
@@ -38,6 +39,7 @@ from nvflare.apis.impl.bcast_manager import (  # noqa: E402
     BcastForeverTaskManager,
     BcastTaskManager,
 )
+from nvflare.apis.impl.seq_relay_manager import SequentialRelayTaskManager  # noqa: E402
 from nvflare.apis.impl.wf_comm_server import (  # noqa: E402
     _TASK_KEY_MANAGER as KEY_TASK_MANAGER,
 )
@@ -126,6 +128,7 @@ from nvflare.security.security import EmptyAuthorizer  # noqa: E402
 from nvflare.widgets.fed_event import FedEventRunner  # noqa: E402
 
 DeadClientStatus = _DeadClientStatus
+RELAYS = (SequentialRelayTaskManager, AnyRelayTaskManager)
 
 __all__ = [
     "FQCN",
@@ -135,6 +138,7 @@ __all__ = [
     "KEY_FILE_SIZE",
     "KEY_MIN_RESPONSES",
     "KEY_TASK_MANAGER",
+    "RELAYS",
     "STREAM_CHANNEL",
     "AdminConnection",
     "AuditService",

@@ -11,7 +11,6 @@ import logging
 import math
 import threading
 import uuid
-import weakref
 from typing import Any
 
 from nvflare.apis.client import Client
@@ -21,16 +20,18 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 
 from fedgate.adapter import Federation
 from fedgate.errors import FedgateError
-from fedgate.model import Model
 from fedgate.task import Failure, Frame, Result, Task
 from fedgate_flare import _nvflare_private as private
 from fedgate_flare import messages, standing, status
+from fedgate_flare.arrivals import Arrivals
 from fedgate_flare.codec import decode, encode
 from fedgate_flare.ledger import Ledger
 from fedgate_flare.liveness import Liveness
 from fedgate_flare.order import RosterOrder
 from fedgate_flare.server import Server, token
+from fedgate_flare.shared_models import SharedModels
 from fedgate_flare.wake import Bell
+from fedgate_flare.window import Window, guard
 
 #: Workflows also change their mind with time (assignment timeouts), so ask again now and then.
 _ASK_AGAIN = 0.5
@@ -56,7 +57,10 @@ class Hub:
         self._sites = sites
         self._over = threading.Event()
         roster = {site: index for index, site in enumerate(sites)}
-        self._order = RosterOrder(roster, bell, _Lost(liveness), self._over.is_set)
+        self._arrivals = Arrivals()
+        window = Window(self._arrivals, _Lost(liveness))
+        guard(window)
+        self._order = RosterOrder(roster, bell, window, self._over.is_set)
         self._shared = SharedModels()
         self._status: dict[str, dict[str, Any]] = {}
         self._told: dict[str, dict[str, Any]] = {}
@@ -159,21 +163,28 @@ class Hub:
         self._ledger.asked(key, site, due, f"no answer within {timeout} s")
         task = self._task(site, name, request, key)
         del request
-        (result,) = self._federation.dispatch([task], deadline=deadline)
-        del task
-        if result.error is not None and result.error.failure is Failure.UNAVAILABLE:
-            self._ledger.failed(key, site, result.error.reason)
-            self._liveness.report(site, result.error.reason)
-            if broadcast:
-                return {}  # the broadcast no longer waits for it
-        # Read only when it is its turn: until then a large model stays sealed outside this process.
-        if communicator is not None:
-            self._order.wait(communicator, site, task_id)
-        answer, properties = self._answer(result, key)
-        large = result.model is not None and result.model.nbytes > _LARGE
-        del result
-        self._submit(client, name, task_id, cookies, answer, properties)
-        del answer
+        self._arrivals.sent(site, task_id)
+        try:
+            (result,) = self._federation.dispatch([task], deadline=deadline)
+            del task
+            if result.error is not None and result.error.failure is Failure.UNAVAILABLE:
+                self._ledger.failed(key, site, result.error.reason)
+                self._liveness.report(site, result.error.reason)
+                if broadcast:
+                    return {}  # the broadcast no longer waits for it
+            self._arrivals.came(site, task_id)
+            self._bell.ring()
+            # Read only when it is its turn: a large model stays sealed outside until then.
+            if communicator is not None:
+                self._order.wait(communicator, site, task_id)
+            answer, properties = self._answer(result, key)
+            large = result.model is not None and result.model.nbytes > _LARGE
+            del result
+            self._submit(client, name, task_id, cookies, answer, properties)
+            del answer
+        finally:
+            self._arrivals.settled(site)
+            self._bell.ring()
         if large:
             gc.collect()  # FLARE's contexts sit in cycles and hold whole models
         return properties
@@ -268,26 +279,3 @@ def _drop_payloads(context: FLContext) -> None:
             continue
         for key in [k for k, v in each.props.items() if isinstance(v.get("value"), Shareable)]:
             each.props.pop(key, None)
-
-
-class SharedModels:
-    """One :class:`Model` for all sites of a broadcast, so that it is encoded and sealed once.
-
-    FLARE copies a task's headers for each site and shares its arrays. Two models of one task are
-    the same when their tensors lie in the same memory; the memory cannot be reused while the
-    first model lives, and models are only kept weakly.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._models: weakref.WeakValueDictionary[Any, Model] = weakref.WeakValueDictionary()
-
-    def share(self, key: str, model: Model) -> Model:
-        import numpy as np
-
-        places = tuple(
-            (name, t.dtype, t.shape, np.frombuffer(t.data, np.uint8).ctypes.data if t.nbytes else 0)
-            for name, t in model.tensors.items()
-        )
-        with self._lock:
-            return self._models.setdefault((key, places), model)

@@ -6,15 +6,13 @@ broadcast therefore waits until the sites before it have answered, failed or bee
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedgate_flare import standing
 from fedgate_flare.wake import Bell
+from fedgate_flare.window import Window
 
-#: Seconds a result waits where the workflow may go on without the sites before it.
-GRACE = 1.0
 #: A result is handed over this long before the workflow's own timeout, rather than be lost to it.
 _MARGIN = 0.5
 _CHECK = 0.5
@@ -22,24 +20,23 @@ _CHECK = 0.5
 
 class RosterOrder:
     def __init__(
-        self, roster: Mapping[str, int], bell: Bell, lost: Collection[str], over: Callable[[], bool]
+        self, roster: Mapping[str, int], bell: Bell, window: Window, over: Callable[[], bool]
     ) -> None:
         self._roster = roster
         self._bell = bell
-        self._lost = lost
+        self._window = window
         self._over = over
 
     def wait(self, communicator: Any, site: str, task_id: str) -> None:
         """Return when it is ``site``'s turn to hand over its result of the task."""
-        arrived = time.monotonic()
         while not self._over():
             seen = self._bell.rings
-            left = self._seconds_to_wait(communicator, site, task_id, arrived)
+            left = self._seconds_to_wait(communicator, site, task_id)
             if left <= 0:
                 return
             self._bell.wait(seen, min(left, _CHECK))
 
-    def _seconds_to_wait(self, communicator: Any, site: str, task_id: str, arrived: float) -> float:
+    def _seconds_to_wait(self, communicator: Any, site: str, task_id: str) -> float:
         with standing.client_task(communicator, task_id) as share:
             task = None if share is None else share.task
             if task is None or task.completion_status is not None:
@@ -47,16 +44,10 @@ class RosterOrder:
             if not standing.is_broadcast(task):
                 return 0
             mine = self._roster[site]
-            before = [
-                t
-                for t in task.targets
-                if self._roster.get(t, mine) < mine
-                and t not in self._lost
-                and not standing.has_answered(task, t)
-            ]
-            if not before:
-                return 0
+            before = {t for t in task.targets if self._roster.get(t, mine) < mine}
+            here = before & self._window.here(task)
+            missing = (before & self._window.missing(task)) - here
             wait = standing.seconds_left(task) - _MARGIN
-            if 0 < standing.minimum(task) < len(task.targets):
-                wait = min(wait, arrived + GRACE - time.monotonic())
-            return wait
+            if here:
+                return wait
+            return min(wait, self._window.seconds_left(task)) if missing else 0

@@ -42,6 +42,30 @@ def set_minimum(task: Any, number: int) -> None:
     task.props[private.KEY_MIN_RESPONSES] = number
 
 
+def may_go_on_without_some(task: Any) -> bool:
+    return 0 < minimum(task) < len(task.targets)
+
+
+def share_id(task: Any, site: str) -> str:
+    """The id under which ``site`` last got the task; empty: it did not get it yet."""
+    share = task.last_client_task_map.get(site)
+    return "" if share is None else str(share.id)
+
+
+def is_open(communicator: Any, task_id: str) -> bool:
+    """Does the workflow still wait for this very share of a task?
+
+    A relay waits for the site that has it now: one that it gave up must not overwrite the model of
+    those after it.
+    """
+    with client_task(communicator, task_id) as share:
+        if share is None or share.task.completion_status is not None:
+            return False
+        if not isinstance(share.task.props.get(private.KEY_TASK_MANAGER), private.RELAYS):
+            return True
+        return share is share.task.client_tasks[-1]
+
+
 def has_answered(task: Any, site: str) -> bool:
     share = task.last_client_task_map.get(site)
     return share is not None and share.result_received_time is not None

@@ -23,11 +23,11 @@ from fedgate.model import Model
 from fedgate.task import TaskKind
 from fedgate_flare import _nvflare_private, demands, messages
 from fedgate_flare.adapter import FlareAdapter
-from fedgate_flare.hub import SharedModels
 from fedgate_flare.last_error import LastError
 from fedgate_flare.ledger import Ledger
 from fedgate_flare.mailbox import Mailbox, Nothing
 from fedgate_flare.release import model_of
+from fedgate_flare.shared_models import SharedModels
 from fedgate_flare.wake import Bell, WakefulTime
 
 
