@@ -29,7 +29,7 @@ _REFUSED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 class Gateway:
     """Welcomes everybody; ``calls`` were made, and each is ended at once if ``ends``."""
 
-    def __init__(self, folder: Path, *, ends: bool = False) -> None:
+    def __init__(self, folder: Path, *, ends: bool = False, silence: float = 15) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.target = f"127.0.0.1:{free.getsockname()[1]}"
         authority = Authority.open(folder / "ca")
@@ -40,12 +40,14 @@ class Gateway:
         self.peer = LinkCredentials(authority.certificate_pem, issued, key_pem(key))
         self._files = authority.server_files(["127.0.0.1"])
         self._ends = ends
+        self._silence = silence
         self.calls = 0
 
     async def start(self) -> Any:
         async def connect(*_: Any) -> AsyncIterator[pb.GatewayMessage]:
             self.calls += 1
-            yield pb.GatewayMessage(welcome=pb.Welcome(heartbeat_seconds=5, offline_seconds=15))
+            welcome = pb.Welcome(heartbeat_seconds=5, offline_seconds=self._silence)
+            yield pb.GatewayMessage(welcome=welcome)
             if not self._ends:
                 await asyncio.sleep(60)
 
@@ -67,9 +69,9 @@ class Gateway:
         await server.start()
         return server
 
-    def link(self) -> LinkClient:
+    def link(self, target: str = "") -> LinkClient:
         return LinkClient(
-            self.target, self.peer, hello=lambda: pb.PeerHello(protocol=methods.PROTOCOL),
+            target or self.target, self.peer, hello=lambda: pb.PeerHello(protocol=methods.PROTOCOL),
             on_message=lambda _: None,
         )  # fmt: skip
 
@@ -120,3 +122,91 @@ def test_a_gateway_that_hangs_up_is_not_dialled_again_at_once(
         return gateway.calls
 
     assert asyncio.run(asyncio.wait_for(dial(), 60)) == 1
+
+
+@pytest.mark.parametrize("broken", [asyncio.InvalidStateError("closed"), asyncio.CancelledError()])
+def test_whatever_a_closed_stream_raises_the_link_is_dialled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: BaseException
+) -> None:
+    """gRPC cancels or invalidates a call that a gateway lost; that must not end the program."""
+    pauses(monkeypatch, 0.01)
+    gateway = Gateway(tmp_path)
+    honest, failed = LinkClient._read, []
+
+    async def read(self: LinkClient, call: Any) -> None:
+        if not failed:
+            failed.append(call)
+            raise broken
+        await honest(self, call)
+
+    monkeypatch.setattr(LinkClient, "_read", read)
+
+    async def dial() -> None:
+        server, link = await gateway.start(), gateway.link()
+        running = asyncio.create_task(link.run())
+        await asyncio.wait_for(link.up.wait(), 10)
+        assert not running.done()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await server.stop(0)
+
+    asyncio.run(asyncio.wait_for(dial(), 60))
+    assert failed
+
+
+class Mute:
+    """A TCP relay that can fall silent on what is connected, as a cable that was pulled does."""
+
+    def __init__(self, target: str) -> None:
+        self._host, _, port = target.partition(":")
+        self._port = int(port)
+        self._open: list[asyncio.Task[None]] = []
+        self.address = ""
+        self.connections = 0
+
+    async def start(self) -> Any:
+        server = await asyncio.start_server(self._pipe, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        return server
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            self._open.append(asyncio.create_task(_copy(source, sink)))
+
+    def pull(self) -> None:
+        for task in self._open:
+            task.cancel()
+        self._open.clear()
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(65536):
+        sink.write(data)
+
+
+def test_a_connection_that_fell_silent_is_not_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses(monkeypatch, 0.01)
+    gateway = Gateway(tmp_path, silence=1.0)
+
+    async def dial() -> int:
+        server, cable = await gateway.start(), Mute(gateway.target)
+        relay = await cable.start()
+        link = gateway.link(cable.address)
+        running = asyncio.create_task(link.run())
+        await link.up.wait()
+        cable.pull()
+        while link.up.is_set():
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(link.up.wait(), 5)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        relay.close()
+        await server.stop(0)
+        return cable.connections
+
+    assert asyncio.run(asyncio.wait_for(dial(), 60)) == 2

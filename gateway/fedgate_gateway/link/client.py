@@ -120,14 +120,7 @@ class LinkClient:
         try:
             while True:
                 started = asyncio.get_running_loop().time()
-                try:
-                    await self._connect_once()
-                    reason = "the gateway ended the stream"
-                except (grpc.aio.AioRpcError, Unavailable) as error:
-                    reason = str(error)
-                    if isinstance(error, grpc.aio.AioRpcError):
-                        reason = error.details() or error.code().name
-                    _refused(error)
+                reason = await self._until_broken()
                 if reason != told:
                     log.warning("link to %s is down: %s", self.target, reason)
                     told = reason
@@ -136,9 +129,45 @@ class LinkClient:
                 await self._rest(pause * (0.5 + random.random()))  # noqa: S311 - jitter
                 pause = min(pause * 2, _LAST_PAUSE)
         finally:
-            for channel in (self._channel, self._bulk):
-                if channel is not None:
-                    await channel.close(None)
+            await self._drop_channel()
+            if self._bulk is not None:
+                await self._bulk.close(None)
+
+    async def _until_broken(self) -> str:
+        """One connection, from dialling to its end; returns why it ended.
+
+        Raises only :class:`InvalidConfig`, when the gateway refuses this peer for good, and the
+        cancellation of this very task: whatever else a broken stream raises is one more way to
+        break.
+        """
+        try:
+            await self._connect_once()
+            return "the gateway ended the stream"
+        except grpc.aio.AioRpcError as error:
+            _refused(error)
+            return error.details() or error.code().name
+        except Unavailable as error:
+            await self._drop_channel()
+            return str(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return "the stream was cancelled"  # gRPC's way to say that a call is over
+        except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+            return f"the stream broke: {error!r}"
+        except Exception as error:
+            log.exception("the link failed in a way that is not known; dialling again")
+            return f"the stream broke: {error!r}"
+
+    async def _drop_channel(self) -> None:
+        """Forget a TCP connection on which nothing comes any more.
+
+        gRPC would open the next stream on it, and take its keepalive's time to notice.
+        """
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close(None)
 
     async def _rest(self, seconds: float) -> None:
         """Sleep; but when the gateway was not there, only until it is.
@@ -233,12 +262,9 @@ async def _wait(event: asyncio.Event) -> None:
     await event.wait()
 
 
-def _refused(error: Exception) -> None:
+def _refused(error: grpc.aio.AioRpcError) -> None:
     """A gateway that refuses us for good is not tried again."""
-    if isinstance(error, grpc.aio.AioRpcError) and error.code() in (
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-    ):
+    if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         raise InvalidConfig(
             "the gateway refuses this peer",
             why=error.details() or "",
