@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fedgate.errors import FedgateError
+from fedgate_gateway.attestation import digest_bytes
 from fedgate_gateway.attestation.simulated import SimulatedAttester
 from fedgate_gateway.config import ProjectConfig
 from fedgate_gateway.enclave.sessions import Sessions
@@ -31,14 +32,14 @@ class Enclave:
             project, job="job-1", bundle=BUNDLE,
             sites=("a", "b"), min_sites=1, recipient=b"", sandbox="process",
         )  # fmt: skip
-        self.roster = bytes.fromhex(terms.roster)
+        self.project = digest_bytes(terms.project_file)
         self.sent: list[pb.PeerMessage] = []
         self.told: list[tuple[Any, ...]] = []
         self.work: set[asyncio.Task[None]] = set()
         self.sessions = Sessions(
             job="job-1", enclave="e", identity=self.own, key=EnclaveKey.generate(), terms=terms,
             roster={n: k.public_raw for n, k in self.identities.items()},
-            roster_digest=self.roster, bundle_digest=bytes.fromhex("ab" * 32),
+            project_digest=self.project, bundle_digest=bytes.fromhex("ab" * 32),
             attester=SimulatedAttester(), events=self, send=self.sent.append,
             spawn=lambda work: self.work.add(asyncio.get_running_loop().create_task(work)),
         )  # fmt: skip
@@ -80,7 +81,7 @@ class Enclave:
         return SiteHandshake(
             job="job-1", site=site, enclave="e", enclave_identity=self.own.public_raw,
             identity=identity or self.identities[site],
-            roster_digest=self.roster, bundle_digest=bytes.fromhex("ab" * 32),
+            project_digest=self.project, bundle_digest=bytes.fromhex("ab" * 32),
         )  # fmt: skip
 
     async def open(self, site: str = "a") -> Channel:

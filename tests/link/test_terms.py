@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedgate.errors import EvidenceRejected
+from fedgate.errors import Denied, EvidenceRejected
 from fedgate_gateway.config import Member, ProjectConfig, Release
-from fedgate_gateway.link.terms import Terms, check_terms, fingerprint, project_terms
+from fedgate_gateway.link.terms import (
+    Terms,
+    check_recipient,
+    check_terms,
+    fingerprint,
+    project_terms,
+)
 
 IDENTITY = "A" * 43 + "="
 
@@ -48,17 +54,71 @@ def test_nobody_can_tell_a_recipients_key_from_its_fingerprint() -> None:
         terms(recipient=b"the gateway's own key"),
         terms(recipient=b""),
         terms(job="job-2"),
-        terms(project(members={"a": Member(identity=IDENTITY)}), sites=("a", "b")),
-        terms(project(release=Release(model="clear"))),
-        terms(project(release=Release(minimum_cohort=2))),
-        terms(project(name="other")),
-        terms(project(members={**project().members, "fake": Member(identity=IDENTITY)})),
-        terms(project(members={**project().members, "b": Member(identity="B" * 42 + "A=")})),
     ],
 )
 def test_terms_that_a_site_did_not_accept_are_refused_by_name(theirs: Terms) -> None:
     with pytest.raises(EvidenceRejected, match="differ from what this site accepted"):
         check_terms(terms(), Terms.read(theirs.to_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "part"),
+    [
+        (terms(project(members={"a": Member(identity=IDENTITY)}), sites=("a", "b")), "members"),
+        (terms(project(release=Release(model="clear"))), "release"),
+        (terms(project(release=Release(minimum_cohort=2))), "release"),
+        (terms(project(name="other")), "name"),
+        (
+            terms(project(members={**project().members, "fake": Member(identity=IDENTITY)})),
+            "members",
+        ),
+        (
+            terms(project(members={**project().members, "b": Member(identity="B" * 42 + "A=")})),
+            "members",
+        ),
+        (terms(project(enclaves={"e": Member(identity=IDENTITY)})), "enclaves"),
+        (terms(project(recipients=("sha256:" + "ab" * 32,))), "recipients"),
+    ],
+)
+def test_another_project_file_is_refused_with_the_parts_that_differ(
+    theirs: Terms, part: str
+) -> None:
+    with pytest.raises(EvidenceRejected, match=f"another project file .*: {part} differ"):
+        check_terms(terms(), Terms.read(theirs.to_bytes()))
+
+
+def test_a_changed_release_rule_is_named_with_both_values() -> None:
+    theirs = terms(project(release=Release(minimum_cohort=3)))
+    with pytest.raises(EvidenceRejected, match=r"release\.minimum_cohort is 1 here, 3 there"):
+        check_terms(terms(), theirs)
+
+
+def test_a_digest_that_does_not_fit_its_parts_is_refused() -> None:
+    """An enclave that shows our parts, and the digest of another file."""
+    other = replace(terms(), project_file=project(recipients=("x",)).digest())
+    with pytest.raises(EvidenceRejected, match="another project file"):
+        check_terms(terms(), other)
+
+
+def test_every_part_of_a_project_file_is_in_its_digest() -> None:
+    assert set(project().parts()) == set(ProjectConfig.model_fields)
+    spelled_out = project(release=Release(model="sealed"), recipients=[])
+    assert spelled_out.digest() == project().digest()
+
+
+def test_a_project_file_without_a_canonical_form_does_not_load() -> None:
+    with pytest.raises(ValueError, match="canonical form"):
+        project(release=Release(artifact_bytes=1 << 60))
+
+
+def test_a_recipient_that_the_project_does_not_list_is_refused() -> None:
+    listed = project(recipients=(fingerprint(b"key"),))
+    check_recipient(listed, b"key")
+    for wrong in (b"the gateway's own key", b""):
+        with pytest.raises(Denied):
+            check_recipient(listed, wrong)
+    clear = Release(model="clear", artifacts="never", logs="never")
+    check_recipient(project(release=clear), b"")  # nothing is sealed to anybody
 
 
 def test_the_sandbox_is_for_policy_to_judge() -> None:

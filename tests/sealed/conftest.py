@@ -27,7 +27,7 @@ class Scene:
     identities: dict[str, IdentityKey] = field(
         default_factory=lambda: {"site-1": IdentityKey.generate(), "site-2": IdentityKey.generate()}
     )
-    roster_digest: bytes = b"r" * 32
+    project_digest: bytes = b"p" * 32
     bundle_digest: bytes = b"b" * 32
     evidence: bytes = b"evidence"
     terms: bytes = b'{"job":"job-1"}'
@@ -43,7 +43,7 @@ class Scene:
             "enclave": self.enclave,
             "enclave_identity": self.own.public_raw,
             "identity": self.identities.get(name),
-            "roster_digest": self.roster_digest,
+            "project_digest": self.project_digest,
             "bundle_digest": self.bundle_digest,
         }
         return SiteHandshake(**{**known, **changes})  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ class Scene:
             "identity": self.own,
             "key": self.key,
             "roster": self.roster,
-            "roster_digest": self.roster_digest,
+            "project_digest": self.project_digest,
             "bundle_digest": self.bundle_digest,
         }
         return EnclaveHandshake(hello, **{**known, **changes})  # type: ignore[arg-type]

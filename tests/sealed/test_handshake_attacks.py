@@ -197,8 +197,8 @@ def test_a_stolen_signature_with_anothers_secret_is_refused(scene):
         enclave.accept(message[:20] + wrapped + message[-64:])
 
 
-@pytest.mark.parametrize("what", ["roster_digest", "bundle_digest"])
-def test_an_enclave_with_another_roster_or_bundle_cannot_accept_the_site(scene, what):
+@pytest.mark.parametrize("what", ["project_digest", "bundle_digest"])
+def test_an_enclave_with_another_project_file_or_bundle_cannot_accept_the_site(scene, what):
     site = scene.site()
     enclave = scene.at_enclave(site.hello(), **{what: b"x" * 32})
     message, _ = site.finish(site.read_answer(enclave.answer(b"q", b"t")))

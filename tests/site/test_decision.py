@@ -14,11 +14,13 @@ from fedgate.errors import Denied, FedgateError, InvalidBundle, NotFound, Plugin
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import Dataset, Member, ProjectConfig, SiteConfig
 from fedgate_gateway.link.spec import Spec
+from fedgate_gateway.link.terms import fingerprint
 from fedgate_gateway.site.decision import Decider, examine
 from fedgate_proto.v1 import link_pb2 as pb
 
 FILES = {"plain.toml": b'name = "n"\nmodule = "w.py"\nrounds = 1\n', "w.py": b"def train(): ..."}
 BUNDLE = pack_files(FILES)
+RECIPIENT = b"r" * 1216
 OPEN = "permit(principal, action, resource);"
 
 
@@ -34,9 +36,8 @@ def config(folder: Path, policy: str = OPEN, **changes: Any) -> SiteConfig:
 
 def decider(folder: Path, policy: str = OPEN, **changes: Any) -> Decider:
     members = {name: Member(identity="A" * 43 + "=") for name in ("a", "b")}
-    return Decider(
-        config(folder, policy, **changes), {"demo": ProjectConfig(name="demo", members=members)}
-    )
+    project = ProjectConfig(name="demo", members=members, recipients=(fingerprint(RECIPIENT),))
+    return Decider(config(folder, policy, **changes), {"demo": project})
 
 
 def spec(**changes: Any) -> Spec:
@@ -44,6 +45,7 @@ def spec(**changes: Any) -> Spec:
         "job": "job-1", "project": "demo", "name": "n", "bundle": digest_of(BUNDLE),
         "bundle_bytes": len(BUNDLE), "framework": "plain", "submitter": "me", "sites": ["a", "b"],
         "manifest": json.dumps({"framework": "plain", "name": "n"}), "min_sites": 1, "config": "{}",
+        "recipient": RECIPIENT,
     }  # fmt: skip
     return Spec.read(pb.JobSpec(**{**fields, **changes}))
 
@@ -102,8 +104,17 @@ def test_a_job_of_the_project_is_accepted_with_the_policys_reason(tmp_path: Path
         ({"sites": ["a", "fake"]}, Denied),
         ({"sites": ["b"]}, Denied),
         ({"datasets": ["secrets"]}, Denied),
+        ({"recipient": b"g" * 1216}, Denied),
+        ({"recipient": b""}, Denied),
     ],
-    ids=["unknown project", "a site that is no member", "not for us", "a dataset we do not have"],
+    ids=[
+        "unknown project",
+        "a site that is no member",
+        "not for us",
+        "a dataset we do not have",
+        "sealed to the gateway's own key",
+        "sealed to nobody",
+    ],
 )
 def test_a_job_that_is_not_of_our_project_is_denied(
     tmp_path: Path, changes: dict[str, Any], error: type[FedgateError]

@@ -13,7 +13,7 @@ from fedgate_gateway.config.programs import (
     Runtime,
     SiteConfig,
 )
-from fedgate_gateway.config.project import Member, ProjectConfig, Release, roster_digest
+from fedgate_gateway.config.project import Member, ProjectConfig, Release
 
 __all__ = [
     "ChildLimits",
@@ -31,5 +31,4 @@ __all__ = [
     "Section",
     "SiteConfig",
     "load_config",
-    "roster_digest",
 ]

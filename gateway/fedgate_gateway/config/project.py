@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Literal, Self
 
+import rfc8785
 from pydantic import Field, field_validator, model_validator
 
 from fedgate.errors import Denied
@@ -90,6 +90,27 @@ class ProjectConfig(Section):
                     raise ValueError(f"{other} and {name} have the same key; each needs its own")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_digest(self) -> Self:
+        try:
+            self.digest()
+        except rfc8785.CanonicalizationError as error:
+            raise ValueError(f"it has no canonical form: {error}") from None
+        return self
+
+    def parts(self) -> dict[str, str]:
+        """Each top-level part of the file -> "sha256:<hex>" of its canonical JSON (RFC 8785).
+
+        Of what was parsed: comments, the order of keys and spelled-out defaults do not count, and
+        every setting does, also one that a later release adds.
+        """
+        fields = self.model_dump(mode="json")
+        return {name: _digest(rfc8785.dumps(value)) for name, value in fields.items()}
+
+    def digest(self) -> str:
+        """The same of the whole file: equal only where every part is."""
+        return _digest(rfc8785.dumps(self.model_dump(mode="json")))
+
     def roster(self) -> dict[str, bytes]:
         """Site name -> raw identity key."""
         return {name: member.public_raw for name, member in self.members.items()}
@@ -114,11 +135,5 @@ class ProjectConfig(Section):
         return enclave.public_raw
 
 
-def roster_digest(project: str, roster: Mapping[str, bytes]) -> bytes:
-    """SHA-256 over the canonical roster; bound into the enclave's evidence."""
-    text = json.dumps(
-        {"project": project, "members": {n: k.hex() for n, k in sorted(roster.items())}},
-        separators=(",", ":"),
-        sort_keys=True,
-    )
-    return hashlib.sha256(b"fedgate roster v1\0" + text.encode()).digest()
+def _digest(canonical: bytes) -> str:
+    return "sha256:" + hashlib.sha256(b"fedgate project v1\0" + canonical).hexdigest()

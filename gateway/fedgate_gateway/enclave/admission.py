@@ -13,7 +13,7 @@ from fedgate_gateway.config import ProjectConfig
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.spec import Spec
-from fedgate_gateway.link.terms import fingerprint
+from fedgate_gateway.link.terms import check_recipient
 
 
 def check(spec: Spec, project: ProjectConfig) -> None:
@@ -21,20 +21,7 @@ def check(spec: Spec, project: ProjectConfig) -> None:
     outside = [site for site in spec.sites if site not in project.members]
     if outside:
         raise Denied(f"site {outside[0]!r} is not a member of {project.name}")
-    rules = project.release
-    if "sealed" not in (rules.model, rules.artifacts, rules.logs):
-        return
-    if not spec.recipient:
-        raise Denied(
-            "the project releases sealed outputs, and the job names no key to seal to",
-            remedy="submit with a recipient key",
-        )
-    if fingerprint(spec.recipient) not in project.recipients:
-        raise Denied(
-            "the job's recipient key is not one of the project's",
-            why=f"it is {fingerprint(spec.recipient)}",
-            remedy="add its fingerprint to `recipients` in the project file",
-        )
+    check_recipient(project, spec.recipient)
 
 
 async def open_bundle(

@@ -20,7 +20,7 @@ from fedgate.errors import (
 )
 from fedgate.manifest import Manifest
 from fedgate.task import Failure, Frame, Task
-from fedgate_gateway.attestation import Attester
+from fedgate_gateway.attestation import Attester, digest_bytes
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Child, ChildSpec, Incoming
 from fedgate_gateway.child.memory import Pool
@@ -115,7 +115,7 @@ class EnclaveJob:
             key=EnclaveKey.generate(),
             terms=self._terms,
             roster={site: roster[site] for site in spec.sites},
-            roster_digest=bytes.fromhex(self._terms.roster),
+            project_digest=digest_bytes(self._terms.project_file),
             bundle_digest=spec.bundle_digest,
             attester=attester,
             events=self,

@@ -54,7 +54,7 @@ class Sessions:
     key: EnclaveKey
     terms: Terms
     roster: Mapping[str, bytes]  # the job's sites only
-    roster_digest: bytes
+    project_digest: bytes
     bundle_digest: bytes
     attester: Attester
     events: SessionEvents
@@ -90,7 +90,7 @@ class Sessions:
             identity=self.identity,
             key=self.key,
             roster=self.roster,
-            roster_digest=self.roster_digest,
+            project_digest=self.project_digest,
             bundle_digest=self.bundle_digest,
         )
         self._waiting[site] = handshake

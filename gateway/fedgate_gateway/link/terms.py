@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fedgate.errors import EvidenceRejected
-from fedgate_gateway.config import ProjectConfig, roster_digest
+from fedgate.errors import Denied, EvidenceRejected
+from fedgate_gateway.config import ProjectConfig
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,11 @@ class Terms:
     job: str
     project: str
     bundle: str
-    roster: str  # hex SHA-256 of the project's roster of identity keys
+    project_file: str  # "sha256:<hex>" of the whole project file, as ``ProjectConfig.digest``
+    parts: Mapping[str, str]  # of each part of it, so that a refusal can name what differs
     sites: tuple[str, ...]
     min_sites: int
-    release: Mapping[str, Any]
+    release: Mapping[str, Any]  # for people: ``project_file`` covers it
     recipient: str  # "sha256:<hex>" of the key that sealed outputs are for; empty: none
     sandbox: str
 
@@ -57,7 +58,8 @@ def project_terms(
         job=job,
         project=project.name,
         bundle=bundle,
-        roster=roster_digest(project.name, project.roster()).hex(),
+        project_file=project.digest(),
+        parts=project.parts(),
         sites=sites,
         min_sites=min_sites,
         release=project.release.model_dump(),
@@ -70,13 +72,55 @@ def fingerprint(public_key: bytes) -> str:
     return "sha256:" + hashlib.sha256(public_key).hexdigest()
 
 
+def check_recipient(project: ProjectConfig, recipient: bytes) -> None:
+    """Raises :class:`Denied` for a key that ``project`` does not seal outputs to.
+
+    The gateway passes the submitter's key on, so it could pass on one of its own.
+    """
+    rules = project.release
+    if "sealed" not in (rules.model, rules.artifacts, rules.logs):
+        return
+    if not recipient:
+        raise Denied(
+            "the project releases sealed outputs, and the job names no key to seal to",
+            remedy="submit with a recipient key",
+        )
+    if fingerprint(recipient) not in project.recipients:
+        raise Denied(
+            "the job's recipient key is not one of the project's",
+            why=f"it is {fingerprint(recipient)}",
+            remedy="add its fingerprint to `recipients` in the project file",
+        )
+
+
 def check_terms(ours: Terms, theirs: Terms) -> None:
     """A site's check: everything but the sandbox, which only policy judges, must be as accepted."""
+    _check_project(ours, theirs)
     for name, mine in asdict(ours).items():
         other = asdict(theirs)[name]
         if name != "sandbox" and mine != other:
             raise EvidenceRejected(
                 f"the enclave's terms differ from what this site accepted: {name}",
                 why=f"here {mine!r:.200}, there {other!r:.200}",
-                remedy="compare the project files of enclave and site",
+                remedy="somebody between site and enclave changed the job",
             )
+
+
+def _check_project(ours: Terms, theirs: Terms) -> None:
+    """The whole file must be the same. The parts only say where to look."""
+    if ours.project_file == theirs.project_file and ours.parts == theirs.parts:
+        return
+    named = {*ours.parts, *theirs.parts}
+    differ = sorted(n for n in named if ours.parts.get(n) != theirs.parts.get(n))
+    rules = {*ours.release, *theirs.release}
+    changed = sorted(r for r in rules if ours.release.get(r) != theirs.release.get(r))
+    details = [
+        f"release.{rule} is {ours.release.get(rule)!r:.60} here, {theirs.release.get(rule)!r:.60} "
+        "there"
+        for rule in changed
+    ]
+    raise EvidenceRejected(
+        f"the enclave holds another project file than this site: {', '.join(differ)[:200]} differ",
+        why="; ".join(details)[:500] or f"{ours.project_file} here, {theirs.project_file} there",
+        remedy="every member of a project needs the same project file; compare them",
+    )

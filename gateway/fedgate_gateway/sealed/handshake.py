@@ -14,10 +14,11 @@ The answer is signed by the identity key that the site's project file lists for 
 the site's hello and everything else in the answer: evidence says what runs, the signature says
 whose it is, and the same software under somebody else's configuration has another identity.
 
-The transcript hashes both messages whole and what each side knows by itself (roster and bundle
-digest), so neither can have seen another exchange. It is HPKE's ``info``, it is signed by the
-site's identity key, and it salts the session keys. Both sides give a nonce: without the enclave's
-a replayed hello and finish would rebuild an old session, and its letters could be replayed.
+The transcript hashes both messages whole and what each side knows by itself (digests of project
+file and bundle), so neither can have seen another exchange. It is HPKE's ``info``, it is signed
+by the site's identity key, and it salts the session keys. Both sides give a nonce: without the
+enclave's a replayed hello and finish would rebuild an old session, and its letters could be
+replayed.
 Nothing confirms the keys but the first letter in each direction; until one has opened, the peer
 is not proven to hold them.
 """
@@ -115,12 +116,12 @@ class SiteHandshake:
         enclave: str,
         enclave_identity: bytes,
         identity: IdentityKey,
-        roster_digest: bytes,
+        project_digest: bytes,
         bundle_digest: bytes,
     ) -> None:
         """``enclave_identity`` is the raw key that the site's own project file lists for it.
 
-        ``roster_digest`` and ``bundle_digest`` are what the site itself knows, not what it was
+        ``project_digest`` and ``bundle_digest`` are what the site itself knows, not what it was
         told: an enclave that runs with others cannot accept the handshake.
         """
         self._hello = Hello(
@@ -129,7 +130,7 @@ class SiteHandshake:
         self._enclave = enclave
         self._enclave_identity = bytes(enclave_identity)
         self._identity = identity
-        self._digests = (roster_digest, bundle_digest)
+        self._digests = (project_digest, bundle_digest)
         self._done = False
 
     @property
@@ -212,7 +213,7 @@ class EnclaveHandshake:
         identity: IdentityKey,
         key: EnclaveKey,
         roster: Mapping[str, bytes],
-        roster_digest: bytes,
+        project_digest: bytes,
         bundle_digest: bytes,
     ) -> None:
         """``roster`` maps the site names of the job to raw identity keys; others are refused.
@@ -234,7 +235,7 @@ class EnclaveHandshake:
         self._enclave = enclave
         self._identity = identity
         self._key = key
-        self._digests = (roster_digest, bundle_digest)
+        self._digests = (project_digest, bundle_digest)
         self._answer = b""
         self._done = False
 

@@ -13,6 +13,7 @@ from fedgate.task import frame_allowed
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import ProjectConfig, Runtime, SiteConfig
 from fedgate_gateway.link.spec import Spec
+from fedgate_gateway.link.terms import check_recipient
 from fedgate_gateway.policy import (
     Decision,
     EvidenceFacts,
@@ -66,6 +67,7 @@ class Decider:
         outside = [s for s in spec.sites if s not in project.members]
         if outside or self._config.name not in spec.sites:
             raise Denied("the job's sites are not the project's members", why=f"{spec.sites}")
+        check_recipient(project, spec.recipient)
         return project
 
     def before(self, spec: Spec, manifest: Manifest) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from fedgate.errors import EvidenceRejected, FedgateError, SealBroken, Unavailable
-from fedgate_gateway.attestation import Claims, Evidence, appraise
+from fedgate_gateway.attestation import Claims, Evidence, appraise, digest_bytes
 from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.spec import Spec
@@ -59,7 +59,7 @@ class SiteSession:
                 enclave=self._spec.enclave,
                 enclave_identity=self._enclave_identity,
                 identity=self._identity,
-                roster_digest=bytes.fromhex(self._terms.roster),
+                project_digest=digest_bytes(self._terms.project_file),
                 bundle_digest=self._spec.bundle_digest,
             )
             self._answer = asyncio.get_running_loop().create_future()

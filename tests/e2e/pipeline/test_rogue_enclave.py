@@ -1,10 +1,11 @@
 """Whoever runs the gateway enrols an enclave of its own: stock software, and nobody's updates.
 
-Its own project file lists the members as they are, and one recipient more: the attacker's key.
+Its own project file lists the members as they are, and where it wants one recipient more.
 """
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections.abc import Callable
 from typing import Any
@@ -26,28 +27,36 @@ def bench(make_bench: Callable[..., Any], make_workload: Any) -> Any:
 
 
 class Rogue:
-    """An enclave host under ``name`` that the gateway lets in, with a recipient of its own."""
+    """An enclave host that the gateway lets in under ``name``.
 
-    def __init__(self, bench: Any, name: str) -> None:
+    ``recipient`` stands in its project file in addition; ``stolen`` gives it the enclave's own
+    identity key, as an operator has it who edits a project file.
+    """
+
+    def __init__(
+        self, bench: Any, name: str, *, recipient: RecipientKey | None = None, stolen: bool = False
+    ) -> None:
         from fedgate_gateway.cli.client import Client
         from fedgate_gateway.cli.profile import load_profile
         from fedgate_gateway.dev.program import Program
         from fedgate_gateway.pki.enrol import enrol
 
-        self.key = RecipientKey.generate()
         self._bench, self._name, layout = bench, name, bench.federation.layout
-        folder = bench.folder / f"rogue-{name}"
-        folder.mkdir()
+        folder = bench.folder / f"rogue-{name}{'-stolen' * stolen}"
+        state = folder / "state"
+        state.mkdir(parents=True, mode=0o700)
         project = tomllib.loads(layout.project.read_text())
-        project["recipients"].append(fingerprint(self.key.public_raw))
+        if recipient is not None:
+            project["recipients"].append(fingerprint(recipient.public_raw))
+        if stolen:
+            shutil.copy2(layout.state(name) / "identity.key", state)
         (folder / "demo.toml").write_text(tomli_w.dumps(project))
         config = tomllib.loads(layout.enclave.read_text())
         config |= {"name": name, "data": "state", "projects": ["demo.toml"]}
         (folder / "enclave.toml").write_text(tomli_w.dumps(config))
-        self._state = folder / "state"
         with Client(load_profile(layout.admin_profile)) as admin:
             token = admin.invite("enclave", name)["token"]
-        enrol(bench.federation.profile.api, token, "enclave", name, self._state)
+        enrol(bench.federation.profile.api, token, "enclave", name, state)
         arguments = ["enclave", "--config", str(folder / "enclave.toml")]
         self.program = Program(f"rogue-{name}", arguments, layout.log(f"rogue-{name}"))
 
@@ -60,7 +69,7 @@ class Rogue:
             self._bench.until(
                 lambda: any(e["name"] == self._name and e["online"] for e in client.enclaves())
             )
-            job = self._bench.submit(self._bench.archive, recipient=self.key.public_raw)
+            job = self._bench.submit(self._bench.archive)
             return self._bench.wait(job), job
         finally:
             self.program.stop()
@@ -76,17 +85,30 @@ def refusals(bench: Any, job: str) -> dict[str, str]:
     return dict(bench.until(lambda: len(t := told()) == 2 and t))
 
 
-def test_an_enclave_that_no_project_file_knows_gets_nothing(bench: Any) -> None:
-    ended, job = Rogue(bench, "rogue").run()
+def require_nothing_sent(bench: Any, rogue: Rogue, because: str) -> None:
+    ended, job = rogue.run()
     assert ended["state"] == "failed"
     for why in refusals(bench, job).values():
-        assert "'rogue' is not an enclave of project demo" in why
+        assert because in why
     assert bench.audit(job, "session.opened") == []
+
+
+def test_an_enclave_that_no_project_file_knows_gets_nothing(bench: Any) -> None:
+    rogue = Rogue(bench, "rogue", recipient=RecipientKey.generate())
+    require_nothing_sent(bench, rogue, "'rogue' is not an enclave of project demo")
 
 
 def test_an_enclave_under_a_known_name_with_another_key_gets_nothing(bench: Any) -> None:
-    ended, job = Rogue(bench, "enclave-1").run()
-    assert ended["state"] == "failed"
-    for why in refusals(bench, job).values():
-        assert "not signed by enclave enclave-1" in why
-    assert bench.audit(job, "session.opened") == []
+    require_nothing_sent(bench, Rogue(bench, "enclave-1"), "not signed by enclave enclave-1")
+
+
+def test_an_enclave_whose_project_file_lists_one_recipient_more_gets_nothing(bench: Any) -> None:
+    rogue = Rogue(bench, "enclave-1", recipient=RecipientKey.generate(), stolen=True)
+    require_nothing_sent(bench, rogue, "another project file than this site: recipients differ")
+
+
+def test_a_recipient_that_no_project_file_knows_is_declined_by_each_site(bench: Any) -> None:
+    job = bench.submit(bench.archive, recipient=RecipientKey.generate().public_raw)
+    assert bench.wait(job)["state"] == "denied"
+    for site in bench.federation.client.job(job)["sites"]:
+        assert "recipient key is not one of the project's" in site["reason"]
