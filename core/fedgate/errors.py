@@ -121,6 +121,19 @@ class DeadlineExceeded(FedgateError):
     code, exit_code, status = "deadline-exceeded", 75, 504
 
 
+class LimitReached(FedgateError):
+    """A share is used up: that of the kind of holder in ``limit``; ``retry_after`` in seconds."""
+
+    code, exit_code, status = "limit-reached", 75, 429
+
+    def __init__(
+        self, what: str, *, why: str = "", remedy: str = "", limit: str = "", retry_after: int = 5
+    ) -> None:
+        super().__init__(what, why=why, remedy=remedy)
+        self.limit = limit
+        self.retry_after = retry_after
+
+
 class SealBroken(FedgateError):
     """An envelope or cargo failed authentication, order or size checks."""
 

@@ -17,11 +17,12 @@ from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.scheduler import Scheduler
 from fedgate_gateway.control.state import GatewayState, open_gateway_state
 from fedgate_gateway.link import methods
+from fedgate_gateway.open_calls import OpenCalls
 from fedgate_gateway.pki import PeerKind, ServerFiles
 from fedgate_gateway.relay.connections import Connections
 from fedgate_gateway.relay.router import Router, Tamper
-from fedgate_gateway.relay.service import LinkService, add_health
-from fedgate_gateway.relay.spool import CargoSpool
+from fedgate_gateway.relay.service import LinkService, add_health, holder_of
+from fedgate_gateway.relay.spool import CargoSpool, spool_budget
 
 log = logging.getLogger(__name__)
 _CHECKPOINT_EVERY = 10.0
@@ -39,14 +40,20 @@ async def run_gateway(config: GatewayConfig, *, tamper: Tamper | None = None) ->
     spool = CargoSpool(
         config.data / "spool",
         cargo_bytes=config.limits.cargo_bytes,
-        total_bytes=config.limits.spool_bytes,
+        budget=spool_budget(config.limits),
     )
     scheduler = Scheduler(state, ledger, connections, router, spool)
     state.presence = lambda kind, name: connections.online(PeerKind(kind), name)
     state.site_frames = connections.site_frames
     loop = asyncio.get_running_loop()
-    state.peers.on_revoked(lambda kind, name: _on_loop(loop, lambda: connections.close(kind, name)))
-    service = LinkService(state, ledger, connections, router, spool, scheduler)
+    calls = OpenCalls()
+
+    def revoked(kind: PeerKind, name: str) -> None:
+        _on_loop(loop, lambda: connections.close(kind, name))
+        calls.end(holder_of(kind, name))
+
+    state.peers.on_revoked(revoked)
+    service = LinkService(state, ledger, connections, router, spool, scheduler, calls)
     files = state.authority.server_files(config.hostnames)
     server = await _link_server(config, files, service)
     stop = asyncio.Event()

@@ -10,16 +10,26 @@ from typing import Any
 
 import pytest
 
-from fedgate.errors import Conflict, DeadlineExceeded, InvalidMessage, NotFound, Unavailable
+from fedgate.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidMessage,
+    LimitReached,
+    NotFound,
+    Unavailable,
+)
+from fedgate_gateway.config import GatewayLimits
 from fedgate_gateway.relay import spool as module
-from fedgate_gateway.relay.spool import Cargo, CargoSpool
+from fedgate_gateway.relay.spool import Cargo, CargoSpool, spool_budget
 
 ID, OTHER = b"i" * 16, b"o" * 16
 FRAME = 1000
 
 
-def make(folder: Path, *, cargo: int = 1 << 20, total: int = 1 << 22) -> CargoSpool:
-    return CargoSpool(folder / "spool", cargo_bytes=cargo, total_bytes=total)
+def make(folder: Path, *, cargo: int = 1 << 20, **shares: int) -> CargoSpool:
+    settings = {f"spool_{kind}_bytes": n for kind, n in shares.items() if kind != "total"}
+    limits = GatewayLimits(spool_bytes=shares.get("total", 1 << 22), **settings)
+    return CargoSpool(folder / "spool", cargo_bytes=cargo, budget=spool_budget(limits))
 
 
 def begin(
@@ -129,10 +139,11 @@ def test_cargo_goes_once_all_its_receivers_had_it_and_its_room_is_free_again(
         add(spool, cargo, 0, 1, 2, 3)
         spool.end(cargo)
         await read(spool, "a")
-        with pytest.raises(Unavailable, match="no room"):
-            begin(spool, 1, id=OTHER)
+        other = begin(spool, 1, id=OTHER)
+        with pytest.raises(LimitReached, match="spool_bytes"):
+            add(spool, other, 0)
         await read(spool, "b")
-        begin(spool, 4, id=OTHER)
+        add(spool, other, 0)
         with pytest.raises(NotFound):
             await read(spool, "a")
 
@@ -245,13 +256,82 @@ def test_an_announcement_that_makes_no_sense_is_refused(
         make(tmp_path).begin("job-1", id, size, frozenset(receivers), "s")
 
 
-def test_one_cargo_and_all_together_are_bounded(tmp_path: Path) -> None:
-    spool = make(tmp_path, cargo=3 * FRAME, total=5 * FRAME)
-    with pytest.raises(Unavailable, match="no room"):
-        begin(spool, 4)
-    begin(spool, 3)
-    with pytest.raises(Unavailable, match="no room"):
-        begin(spool, 3, id=OTHER)
+def test_one_cargo_is_bounded_by_what_it_announces(tmp_path: Path) -> None:
+    with pytest.raises(InvalidMessage, match="cargo_bytes"):
+        begin(make(tmp_path, cargo=3 * FRAME), 4)
+
+
+@pytest.mark.parametrize("kind", ["total", "project", "job", "site"])
+def test_room_is_charged_for_what_came_and_not_for_what_was_announced(
+    tmp_path: Path, kind: str
+) -> None:
+    spool = make(tmp_path, **{kind: 5 * FRAME})
+    whose = {"project": "p", "site": "a"}
+    size, to = 1 << 20, frozenset({"b"})
+    cargo = [spool.begin("job-1", bytes([n]) * 16, size, to, "a", **whose) for n in range(20)]
+    add(spool, cargo[0], 0, 1)
+    add(spool, cargo[1], 0, 1, 2)
+    setting = "spool_bytes" if kind == "total" else f"spool_{kind}_bytes"
+    with pytest.raises(LimitReached, match=setting):
+        add(spool, cargo[2], 0)
+    spool.fail(cargo[0], "it ended")
+    add(spool, cargo[2], 0)
+    if kind != "total":
+        others = {"project": "q", "site": "c"}
+        add(spool, spool.begin("job-2", ID, size, to, "c", **others), 0, 1, 2, 3)
+
+
+def test_an_upload_waits_for_room_and_fails_with_the_limits_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        spool = make(tmp_path, job=4 * FRAME)
+        first, second = begin(spool, 4), begin(spool, 1, id=OTHER)
+        add(spool, first, 0, 1, 2, 3)
+        writing = asyncio.create_task(spool.write(second, frame(0), FRAME))
+        await asyncio.sleep(0.02)
+        assert not writing.done()
+        spool.fail(first, "it ended")
+        await writing
+        monkeypatch.setattr(module, "_PATIENCE", 0.0)
+        third = begin(spool, 4)
+        add(spool, third, 0, 1, 2)
+        with pytest.raises(LimitReached, match="spool_job_bytes"):
+            await spool.write(third, frame(3), FRAME)
+        assert third.failed
+        add(spool, second)  # the other one is as it was
+
+    run(test)
+
+
+def test_who_has_less_than_an_equal_part_is_not_kept_out_by_who_has_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REST_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.02)
+
+    async def test() -> None:
+        spool = make(tmp_path, total=8 * FRAME)
+        hogs = [begin(spool, 4, id=bytes([n]) * 16, job="job-1", to=("a",)) for n in range(2)]
+        for hog in hogs:
+            add(spool, hog, 0, 1, 2, 3)
+        late = begin(spool, 4, job="job-2")
+        await spool.write(late, frame(0), FRAME)
+        assert [bool(hog.failed) for hog in hogs] == [True, False]  # as much as it takes
+        for number in (1, 2, 3):
+            await spool.write(late, frame(number), FRAME)
+        spool.end(late)
+
+    run(test)
+
+
+def test_cargo_in_crumbs_is_refused(tmp_path: Path) -> None:
+    spool = make(tmp_path)
+    cargo = begin(spool, 10)
+    for number in range(16):
+        spool.append(cargo, bytes([number]), 1)
+    with pytest.raises(InvalidMessage, match="small pieces"):
+        spool.append(cargo, b"x", 1)
 
 
 def test_a_peer_may_not_use_up_the_gateways_descriptors(
@@ -274,10 +354,16 @@ def test_what_nobody_fetches_makes_room_when_it_is_needed_and_not_before(
     add(spool, cargo, 0, 1, 2)
     spool.end(cargo)
     monkeypatch.setattr(module, "_STALE_SECONDS", -1.0)
-    begin(spool, 2, id=OTHER)
-    assert not cargo.failed
-    begin(spool, 3, id=b"n" * 16)
-    assert cargo.failed
+
+    async def test() -> None:
+        await spool.write(begin(spool, 2, id=OTHER), frame(0), FRAME)
+        assert not cargo.failed
+        other = begin(spool, 2, id=b"n" * 16)
+        for number in range(2):
+            await spool.write(other, frame(number), FRAME)
+        assert cargo.failed
+
+    run(test)
 
 
 def test_a_job_that_is_over_is_forgotten_in_the_middle_of_its_transfers(tmp_path: Path) -> None:

@@ -32,8 +32,16 @@ class GatewayLimits(Section):
     pending_seconds: float = Field(default=3600, gt=0)
     #: The largest model (or other cargo) that is relayed, as ciphertext.
     cargo_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
-    #: All cargo that may be on its way at once.
+    #: All cargo that may be on its way at once, as far as it has arrived …
     spool_bytes: int = Field(default=64 * 1024 * MIB, gt=0)
+    #: … of one project …
+    spool_project_bytes: int = Field(default=48 * 1024 * MIB, gt=0)
+    #: … of one job …
+    spool_job_bytes: int = Field(default=32 * 1024 * MIB, gt=0)
+    #: … and from one site. What finds no room waits for it, and fails after half a minute.
+    spool_site_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
+    #: Seconds that a transfer or upload may stand still before it is broken off.
+    idle_seconds: float = Field(default=60, gt=0)
     #: One released model, log or archive of artifacts.
     output_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
     #: A peer that is silent for this long is offline.

@@ -171,7 +171,7 @@ class Scheduler:
         taking = [s.site for s in sites if s.decision is Decision.ACCEPTED]
         if not all(self._has_room(site) for site in taking):
             return
-        self._router.routes[job.id] = Route(job.id, enclave.name, frozenset(taking))
+        self._router.routes[job.id] = Route(job.id, enclave.name, frozenset(taking), job.project)
         assigned = await self._transition(job.id, JobEvent.ASSIGN, enclave=enclave.name)
         if assigned is not None:
             await self._keep(assigned, sites)
@@ -188,7 +188,7 @@ class Scheduler:
         """Bring a job that is under way to everybody who is part of it, and notice who is gone."""
         taking = [s.site for s in sites if s.decision is Decision.ACCEPTED]
         route = self._router.routes.setdefault(
-            job.id, Route(job.id, job.enclave, frozenset(taking))
+            job.id, Route(job.id, job.enclave, frozenset(taking), job.project)
         )
         enclave = self._connections.enclave(job.enclave)
         if enclave is None:

@@ -25,6 +25,7 @@ class Route:
     job: str
     enclave: str
     sites: frozenset[str]
+    project: str = ""
 
 
 @dataclass

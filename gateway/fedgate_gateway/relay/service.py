@@ -11,14 +11,22 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from fedgate.errors import FedgateError, InvalidMessage, NotFound, Unauthenticated
+from fedgate.errors import (
+    DeadlineExceeded,
+    FedgateError,
+    InvalidMessage,
+    LimitReached,
+    NotFound,
+    Unauthenticated,
+)
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import OutputKind
 from fedgate_gateway.control.scheduler import Scheduler
 from fedgate_gateway.control.state import GatewayState
 from fedgate_gateway.link import methods
 from fedgate_gateway.link.framing import data_of
-from fedgate_gateway.pki import PeerKind
+from fedgate_gateway.open_calls import OpenCall, OpenCalls
+from fedgate_gateway.pki import PeerKind, peer_of
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_gateway.relay.router import Router
 from fedgate_gateway.relay.spool import CargoSpool
@@ -61,7 +69,9 @@ class LinkService:
         router: Router,
         spool: CargoSpool,
         scheduler: Scheduler,
+        calls: OpenCalls,
     ) -> None:
+        self._calls = calls
         self._state = state
         self._ledger = ledger
         self._connections = connections
@@ -95,11 +105,19 @@ class LinkService:
     async def _peer(self, context: Context) -> tuple[PeerKind, str]:
         pem = b"".join((context.auth_context() or {}).get("x509_pem_cert", ()))
         try:
+            self._end_with(peer_of(pem), context)
             peer = await asyncio.to_thread(self._state.peers.admit, pem)
         except FedgateError as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
             raise
         return peer.kind, peer.name
+
+    def _end_with(self, peer: tuple[PeerKind, str], context: Context) -> None:
+        """A call ends with the access of whoever makes it, however long it has been open."""
+        holder, call = holder_of(*peer), OpenCall()
+        self._calls.join(holder, call)
+        leave: Any = lambda _: self._calls.leave(holder, call)  # noqa: E731 (its stub is too narrow)
+        context.add_done_callback(leave)
 
     # -- the control stream --------------------------------------------------------------------
 
@@ -234,11 +252,27 @@ class LinkService:
         kind, name = await self._peer(context)
         return Connection(kind, name, pb.PeerHello())
 
+    async def _moving(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The stream as it comes; raises :class:`DeadlineExceeded` when it stands still."""
+        seconds = self._state.config.limits.idle_seconds
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    frame = await anext(requests)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    "an upload stood still", why=f"nothing came for {seconds:g} s"
+                ) from None
+            yield frame
+
     async def upload_cargo(self, requests: AsyncIterator[bytes], context: Context) -> pb.Receipt:
         connection = await self._connection(context)
         cargo = None
+        frames = self._moving(requests)
         try:
-            header = _chunk(await anext(requests)).cargo
+            header = _chunk(await anext(frames)).cargo
             route = self._router.route(header.job, connection)
             if route is None:
                 raise NotFound("there is no such job for this peer")
@@ -246,12 +280,15 @@ class LinkService:
             if not from_site and not route.sites.issuperset(header.receivers):
                 raise InvalidMessage("a cargo is addressed to a site outside the job")
             receivers = frozenset({"enclave"} if from_site else header.receivers)
+            holders = {"project": route.project}
+            if from_site:
+                holders["site"] = connection.name
             cargo = self._spool.begin(
-                header.job, header.cargo, header.size, receivers, connection.name
+                header.job, header.cargo, header.size, receivers, connection.name, **holders
             )
-            async for frame in requests:
+            async for frame in frames:
                 size = len(data_of(frame))
-                self._spool.append(cargo, frame, size)
+                await self._spool.write(cargo, frame, size)
                 fan = 1 if from_site else len(receivers)
                 self._router.count(header.job, size * fan, from_site=from_site, carrier="cargo")
             self._spool.end(cargo)
@@ -271,19 +308,26 @@ class LinkService:
             await _abort(context, NotFound("there is no such job for this peer"))
             return
         receiver = connection.name if connection.kind is PeerKind.SITE else "enclave"
+        loop, call = asyncio.get_running_loop(), asyncio.current_task()
+        assert call is not None
         try:
             async for frame in self._spool.read(
                 request.job, request.cargo, receiver, request.first, patience=_PATIENCE
             ):
-                yield frame
+                stalled = loop.call_later(self._state.config.limits.idle_seconds, call.cancel)
+                try:
+                    yield frame
+                finally:
+                    stalled.cancel()
         except FedgateError as error:
             await _abort(context, error)
 
     async def upload_output(self, requests: AsyncIterator[bytes], context: Context) -> pb.Receipt:
         connection = await self._connection(context)
         jobs = self._state.jobs
+        frames = self._moving(requests)
         try:
-            header = _chunk(await anext(requests)).output
+            header = _chunk(await anext(frames)).output
             route = self._router.route(header.job, connection)
             if route is None or connection.kind is not PeerKind.ENCLAVE:
                 raise NotFound("there is no such job for this peer")
@@ -296,7 +340,7 @@ class LinkService:
                 )
 
             async def pieces() -> AsyncIterator[bytes]:
-                async for frame in requests:
+                async for frame in frames:
                     yield bytes(data_of(frame))
 
             key = jobs.output_key(header.job, header.name)
@@ -308,6 +352,11 @@ class LinkService:
         except (FedgateError, StopAsyncIteration) as error:
             await _abort(context, error)
             raise
+
+
+def holder_of(kind: PeerKind, name: str) -> str:
+    """What the calls of a peer are kept under."""
+    return f"{kind}:{name}"
 
 
 def _chunk(message: bytes) -> pb.Chunk:
@@ -330,6 +379,7 @@ _STATUS = {
     Unauthenticated.code: grpc.StatusCode.UNAUTHENTICATED,
     "deadline-exceeded": grpc.StatusCode.DEADLINE_EXCEEDED,
     "conflict": grpc.StatusCode.ALREADY_EXISTS,
+    LimitReached.code: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 

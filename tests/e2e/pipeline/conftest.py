@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,7 @@ def make_bench(
         sites: int,
         gateway: str = "",
         every: str = "",
+        programs: Mapping[str, str] | None = None,
         edit: Callable[[Path], None] | None = None,
     ) -> Bench:
         folder = tmp_path_factory.mktemp("pipeline")
@@ -158,7 +159,7 @@ def make_bench(
         if edit is not None:
             edit(federation.dir)
         for name, program in federation.programs.items():
-            other = every or (gateway if name == "gateway" else "")
+            other = every or (programs or {}).get(name, gateway if name == "gateway" else "")
             if other:
                 program.command = (sys.executable, str(PROGRAMS / f"{other}.py"))
         federation.start()
