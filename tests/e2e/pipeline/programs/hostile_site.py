@@ -51,9 +51,11 @@ async def upload(self: Egress, size: int, sent: int) -> None:
     async def chunks() -> AsyncIterator[pb.Chunk]:
         header = pb.CargoHeader(job=self._job, cargo=os.urandom(16), size=size)
         yield pb.Chunk(cargo=header)
-        for _ in range(sent // methods.CHUNK):
+        for number in range(sent // methods.CHUNK):
+            if number == 4:
+                print("hogging", flush=True)
             yield pb.Chunk(data=bytes(methods.CHUNK))
-        print("sent what was ordered", sent, flush=True)
+        print("holding", flush=True)
         await asyncio.sleep(1000)
 
     call = self._link.bulk.stream_unary(
