@@ -9,6 +9,7 @@ from sqlalchemy import create_engine
 
 from fedgate_gateway.audit import AuditLog, LogSigner, export
 from fedgate_gateway.audit.tables import create_tables
+from fedgate_gateway.cli.new_profile import write_profile
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SITE = EXAMPLES / "policies" / "site.cedar"
@@ -133,3 +134,75 @@ def test_a_log_that_was_rewritten_since_an_older_checkpoint_is_found(fedgate, ex
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3]))
     ran = fedgate("audit", "verify", path, "--key", key, "--older", tmp_path / "kept")
     assert ran.code == 76
+
+
+@pytest.fixture
+def forged(tmp_path, exported) -> Path:
+    """A later log of the same key that says something else of the past: only its gateway can."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'forged.db'}")
+    create_tables(engine)
+    log = AuditLog(engine, LogSigner.open(tmp_path / "audit.key"))
+    for number in range(8):
+        log.append("test.happened", {"number": 99 if number == 3 else number}, actor="tester")
+    path = tmp_path / "forged.jsonl"
+    export(log, path)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def profile(tmp_path, exported) -> Path:
+    path = tmp_path / "home" / "profile.toml"
+    path.parent.mkdir()
+    write_profile(
+        path, api="https://127.0.0.1:1", project="demo", audit_key=exported[1], enclaves={}
+    )
+    return path
+
+
+def test_a_log_that_its_own_gateway_rewrote_fails_against_what_the_profile_kept(
+    fedgate, exported, forged, profile, tmp_path
+):
+    kept = ("audit", "verify", "--profile", profile, "--format", "json")
+    first = fedgate(*kept, exported[0])
+    assert first.code == 0
+    assert first.json["compared"].startswith("nothing kept: this profile has verified no log")
+    ran = fedgate(*kept, forged)
+    assert ran.code == 76
+    assert "the first 5 entries are not those signed before" in ran.err
+    assert str(profile.parent) in ran.err
+    assert fedgate(*kept, forged, "--key", exported[1]).code == 76  # --key is no way around it
+    assert fedgate(*kept, exported[0]).json["compared"].startswith("the checkpoint kept in")
+    by_itself = fedgate("audit", "verify", forged, "--key", exported[1], "--format", "json")
+    assert by_itself.code == 0  # there is no profile to remember anything, and that is said
+    assert by_itself.json["compared"].startswith("nothing kept: there is no profile")
+
+
+def test_a_log_that_was_cut_short_fails_and_the_newer_checkpoint_stays(
+    fedgate, exported, forged, profile
+):
+    kept = ("audit", "verify", "--profile", profile)
+    assert fedgate(*kept, forged).code == 0
+    for _ in range(2):
+        ran = fedgate(*kept, exported[0])
+        assert ran.code == 76
+        assert "8 entries were signed before, 5 are here" in ran.err
+    assert fedgate(*kept, forged).code == 0
+
+
+def test_profiles_of_two_gateways_in_one_folder_keep_a_checkpoint_each(
+    fedgate, exported, profile, tmp_path
+):
+    engine = create_engine(f"sqlite:///{tmp_path / 'other.db'}")
+    create_tables(engine)
+    log = AuditLog(engine, LogSigner.open(tmp_path / "other.key"))
+    log.append("test.happened", {}, actor="tester")
+    export(log, tmp_path / "other.jsonl")
+    engine.dispose()
+    other = profile.with_name("other.toml")
+    write_profile(other, api="https://127.0.0.1:1", project="demo", audit_key=str(log.verifier),
+                  enclaves={})  # fmt: skip
+    for _ in range(2):
+        assert fedgate("audit", "verify", exported[0], "--profile", profile).code == 0
+        assert fedgate("audit", "verify", tmp_path / "other.jsonl", "--profile", other).code == 0
+    assert len(list(profile.parent.glob("audit-checkpoint-*"))) == 2

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedgate_gateway.cli import output
+from fedgate_gateway.cli.checkpoints import KeptCheckpoint, read_note
 from fedgate_gateway.cli.options import FormatOption, ProfileOption
 from fedgate_gateway.cli.output import Format
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="audit", help="What happened, and proof that nobody rewrote it.", no_args_is_help=True
 )
-#: The last checkpoint that verified, kept beside the profile: history before it cannot change.
-CHECKPOINT_FILE = "audit-checkpoint"
 
 
 @app.command()
@@ -34,7 +33,10 @@ def show(
     profile: ProfileOption = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """Entries of the gateway's audit log, oldest first."""
+    """Entries of the gateway's audit log, oldest first.
+
+    They are shown as the gateway tells them; `fedgate audit verify` checks the log they stand in.
+    """
     from fedgate_gateway.cli.client import Client
     from fedgate_gateway.cli.profile import load_profile
 
@@ -65,7 +67,10 @@ def export(
     profile: ProfileOption = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """Write the whole log into one file that verifies without the gateway."""
+    """Write the whole log into one file that verifies without the gateway.
+
+    The file is verified at once, as `fedgate audit verify` does; what goes to stdout is not.
+    """
     from fedgate_gateway.cli.client import Client
     from fedgate_gateway.cli.exports import save_export
     from fedgate_gateway.cli.profile import load_profile
@@ -78,6 +83,7 @@ def export(
         size = save_export(client, path)
     told = {"path": str(path), "bytes": size}
     output.show(format, told, lambda: print(f"{path}: {output.size(size)}"))
+    _check(*_verified(path, "", [], profile))
 
 
 @app.command()
@@ -100,80 +106,85 @@ def verify(
 ) -> None:
     """Check the log against its key: every entry, its order, and the signed checkpoint.
 
-    Exits with 76 when anything is wrong. Without FILE the log is fetched from the gateway, and the
-    checkpoint that verified is kept beside the profile and compared next time.
+    Exits with 76 when anything is wrong. Without FILE the log is fetched from the gateway. Either
+    way the checkpoint that verified is kept beside the profile, and the next log must agree with
+    it: one that was rewritten since, or cut short, does not verify, whoever signed it.
 
     \b
     fedgate audit verify
     fedgate audit verify log.jsonl --key 'fedgate+1a2b3c4d+AX…'
     """
-    from fedgate_gateway.audit.verify import verify as verify_file
-
-    kept = [_read_note(path) for path in older or []]
+    kept = [read_note(path) for path in older or []]
     if file is not None:
-        report = verify_file(file, key or _profile_key(profile), older=kept)
+        found = _verified(file, key, kept, profile)
     else:
-        report = _verify_online(profile, key, kept)
-    _tell(report, format)
+        found = _verified_online(profile, key, kept)
+    _tell(*found, format)
+    _check(*found)
+    if format is Format.TABLE:
+        print("the log verifies")
 
 
-def _verify_online(profile: Path | None, key: str, kept: list[str]) -> Report:
-    from fedgate_gateway.audit.verify import verify as verify_file
+def _verified_online(profile: Path | None, key: str, older: list[str]) -> tuple[Report, str]:
     from fedgate_gateway.cli.client import Client
     from fedgate_gateway.cli.exports import save_export
-    from fedgate_gateway.cli.profile import load_profile, profile_path
+    from fedgate_gateway.cli.profile import load_profile
 
-    loaded = load_profile(profile)
-    memory = profile_path(profile).parent / CHECKPOINT_FILE
-    if memory.exists():
-        kept.append(_read_note(memory))
-    with tempfile.TemporaryDirectory() as folder, Client(loaded) as client:
+    with tempfile.TemporaryDirectory() as folder, Client(load_profile(profile)) as client:
         exported = Path(folder) / "log.jsonl"
         save_export(client, exported)
-        report = verify_file(exported, key or loaded.audit_key or None, older=kept)
-    if report.ok and report.trusted:
-        draft = memory.with_name(f".{memory.name}")
-        draft.write_text(report.checkpoint, "utf-8")
-        draft.replace(memory)
-    return report
+        return _verified(exported, key, older, profile)
 
 
-def _profile_key(profile: Path | None) -> str | None:
-    """Offline, a profile is a convenience: none is no error."""
+def _verified(file: Path, key: str, older: list[str], profile: Path | None) -> tuple[Report, str]:
+    """The report, and in words what of this profile's past the log was compared with."""
+    from fedgate_gateway.audit.note import VerifierKey
+    from fedgate_gateway.audit.verify import verify as verify_file
     from fedgate_gateway.cli.profile import load_profile, profile_path
 
-    return (load_profile(profile).audit_key or None) if profile_path(profile).exists() else None
+    path = profile_path(profile)
+    believed = key or (load_profile(profile).audit_key if path.exists() else "")
+    if not believed:
+        return verify_file(file, None, older=older), "nothing: no key says which log this is"
+    log = VerifierKey.parse(believed)
+    if not path.exists():
+        report = verify_file(file, log, older=older)
+        return report, f"nothing kept: there is no profile {path}"
+    memory = KeptCheckpoint(path.parent, log)
+    note = memory.read()
+    report = verify_file(file, log, older=[*older, *([] if note is None else [note])])
+    if report.ok:
+        memory.replace(report.checkpoint)
+    if note is None:
+        return report, "nothing kept: this profile has verified no log of this key before"
+    return report, f"the checkpoint kept in {memory.path}"
 
 
-def _read_note(path: Path) -> str:
-    from fedgate.errors import NotFound
-
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotFound(f"cannot read the checkpoint {path}", why=str(error)) from error
-
-
-def _tell(report: Report, format: Format) -> None:
-    from fedgate.errors import SealBroken
-
+def _tell(report: Report, compared: str, format: Format) -> None:
     data = {
         "ok": report.ok and report.trusted,
         "origin": report.origin,
         "entries": report.size,
         "root": report.root.hex(),
         "trusted": report.trusted,
+        "compared": compared,
         "problems": list(report.problems),
         "kinds": dict(report.kinds),
         "checkpoint": report.checkpoint,
     }
-    people = [(name, data[name]) for name in ("origin", "entries", "root", "kinds")]
+    people = [(name, data[name]) for name in ("origin", "entries", "root", "compared", "kinds")]
     output.show(format, data, lambda: output.details(people))
+
+
+def _check(report: Report, compared: str) -> None:
+    from fedgate.errors import SealBroken
+
     if not report.ok:
         raise SealBroken(
             "the audit log does not verify",
-            why="; ".join(report.problems),
-            remedy="keep the file: it is the proof. Ask who holds an older checkpoint",
+            why=f"{'; '.join(report.problems)}; compared with {compared}",
+            remedy="keep the file and the checkpoint: together they are the proof. A log that "
+            "is only shorter may be an older export: export it again",
         )
     if not report.trusted:
         raise SealBroken(
@@ -181,5 +192,3 @@ def _tell(report: Report, format: Format) -> None:
             why="no key was given, so the file's own was taken; anybody could have made it",
             remedy="pass --key, or set audit_key in the profile",
         )
-    if format is Format.TABLE:
-        print("the log verifies")
