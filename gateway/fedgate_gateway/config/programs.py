@@ -144,6 +144,10 @@ class EnclaveConfig(Section):
     task_seconds: float = Field(default=3600, gt=0)
     #: Seconds a site may be away before it counts as lost.
     grace_seconds: float = Field(default=10, ge=0)
+    #: The largest model that a site may send.
+    result_bytes: int = Field(default=4 * 1024 * MIB, gt=0)
+    #: The largest part of a result that we cannot read (``body``).
+    body_bytes: int = Field(default=256 * MIB, gt=0)
     #: Results that would exceed this, one from each site, stay sealed on disk and are opened when
     #: the coordinator reads them: its memory does not grow with the number of sites.
     keep_sealed_bytes: int = Field(default=256 * MIB, ge=0)

@@ -54,8 +54,6 @@ from fedgate_gateway.sealed import (
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
-#: The largest model that a site may send.
-_RESULT_BYTES = 16 << 30
 #: Large results on their way into the enclave at a time; the others wait at the gateway.
 _LARGE_AT_A_TIME = 3
 
@@ -377,7 +375,9 @@ class EnclaveJob:
             old.close()
         self._receivers[site] = Receiver(
             self.spec.job, self._link, keys,
-            pool=self._pool, limit=_RESULT_BYTES, keep=self._keep, turns=self._turns,
+            pool=self._pool, limit=self._config.result_bytes,
+            body_limit=self._config.body_bytes, keep=self._keep, turns=self._turns,
+            wanted=lambda header: self._conductor.waits_for(header.task, site),
             on_packet=lambda received: self._result(site, received),
             on_broken=session.channel.fail,
         )  # fmt: skip

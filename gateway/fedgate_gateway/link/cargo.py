@@ -25,6 +25,8 @@ _ATTEMPTS = 8
 #: Seconds a gateway has to deliver a bundle, and to take an output.
 _BUNDLE_SECONDS, _OUTPUT_SECONDS = 120.0, 1800.0
 _PAUSE = 0.25
+#: Seconds without a byte after which a model is not waited for: longer than a gateway waits.
+_IDLE_SECONDS = 120.0
 
 
 def _identity(message: bytes) -> bytes:
@@ -97,6 +99,18 @@ async def download(
     await _download(link, job, opener, take, witness, progress)
 
 
+async def fetch(link: LinkClient, job: str, key: CargoKey) -> bytes:
+    """As :func:`download`, into memory that grows as bytes arrive: a size is announced easily."""
+    opener = CargoOpener(key, job)
+    opened = bytearray()
+
+    def take(sealed: memoryview) -> None:
+        opened.extend(opener.open_chunk(opener.next, sealed))
+
+    await _download(link, job, opener, take, None, _unwatched)
+    return bytes(opened)
+
+
 async def keep(
     link: LinkClient,
     job: str,
@@ -107,9 +121,11 @@ async def keep(
 ) -> None:
     """Fetch and check as :func:`download` does, and keep it as it came: sealed."""
     opener = CargoOpener(kept.key, job)
-    scratch = memoryview(bytearray(kept.key.chunk))
+    scratch = memoryview(b"")
 
     def take(sealed: memoryview) -> None:
+        nonlocal scratch
+        scratch = scratch or memoryview(bytearray(kept.key.plain_size(0)))
         index = opener.next
         size = opener.open_chunk_into(index, sealed, scratch)
         kept.add(index, sealed, scratch[:size])
@@ -131,19 +147,25 @@ async def _download(
         request_serializer=pb.CargoRequest.SerializeToString,
         response_deserializer=_identity,
     )
-    attempts = _ATTEMPTS
+    attempts, loop = _ATTEMPTS, asyncio.get_running_loop()
     while opener.next < key.chunks:
         before = opener.next
         try:
             request = pb.CargoRequest(job=job, cargo=key.id, first=opener.next)
-            async for message in call(request, wait_for_ready=True):
-                sealed = data_of(message)
-                if witness is not None:
-                    witness.add(sealed)
-                take(sealed)
-                progress(len(sealed))
+            async with asyncio.timeout(_IDLE_SECONDS) as idle:
+                async for message in call(request, wait_for_ready=True):
+                    idle.reschedule(loop.time() + _IDLE_SECONDS)
+                    sealed = data_of(message)
+                    if witness is not None:
+                        witness.add(sealed)
+                    take(sealed)
+                    progress(len(sealed))
             if opener.next < key.chunks:
                 opener.finish()  # the gateway said it was all: truncated
+        except TimeoutError:
+            raise Unavailable(
+                "a model did not come", why=f"nothing for {_IDLE_SECONDS:g} s"
+            ) from None
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise call_failed(error, "fetching a model") from error

@@ -23,6 +23,8 @@ _WITNESS_SECONDS = 60
 _UNGATED = 1000
 #: Witnesses that may arrive before their cargo has.
 _WITNESSES = 64
+#: What a note may hold where nobody says: the part of a task or result that we cannot read.
+BODY_BYTES = 256 << 20
 
 
 @dataclass
@@ -47,14 +49,19 @@ class Receiver:
         *,
         pool: Callable[[], Pool],
         limit: int,
+        body_limit: int = BODY_BYTES,
         on_packet: Callable[[Received], Awaitable[None] | None],
         on_broken: Callable[[FedgateError], None],
         keep: Callable[[CargoKey], KeptCargo | None] = lambda _key: None,
         turns: Turns | None = None,
+        wanted: Callable[[LetterHeader], bool] = lambda _header: True,
     ) -> None:
-        """``keep`` says which models stay sealed until they are read; ``turns`` how many large ones
-        of all receivers are on their way at a time.
+        """``limit`` bounds a model and ``body_limit`` a note, in bytes. ``keep`` says which models
+        stay sealed until they are read; ``turns`` how many large ones of all receivers are on
+        their way at a time; ``wanted`` whether anybody waits for what a letter brings.
         """
+        self._wanted = wanted
+        self._body_limit = min(limit, body_limit)
         self._keep = keep
         self._turns = turns or Turns(_UNGATED)
         self._job = job
@@ -132,15 +139,15 @@ class Receiver:
         packet = Packet.read(body, header.cargo)
         size = len(body) + sum(ref.size for ref in packet.cargo)
         note = packet.note
+        if packet.cargo and not self._wanted(header):
+            raise NotFound("nobody waits for this any more")
         if isinstance(note, CargoKey):
-            self._check(note)
-            copy = bytearray(note.size)
-            await cargo.download(self._link, self._job, note, memoryview(copy))
-            note = bytes(copy)
+            self._check(note, self._body_limit)
+            note = await cargo.fetch(self._link, self._job, note)
         model = packet.model
         if not isinstance(model, CargoKey):
             return Received(header, note, model, size)
-        self._check(model)
+        self._check(model, self._limit)
         async with self._turns.one() as progress:
             received = Received(header, note, self._place(model), size)
             try:
@@ -175,10 +182,11 @@ class Receiver:
             self._witnesses.pop(key.id, None)
         witness.verify(tag)
 
-    def _check(self, key: CargoKey) -> None:
-        if key.size > self._limit:
+    @staticmethod
+    def _check(key: CargoKey, limit: int) -> None:
+        if key.size > limit:
             raise InvalidMessage(
-                "a model is larger than allowed here", why=f"{key.size} > {self._limit} bytes"
+                "a model or body is larger than allowed here", why=f"{key.size} > {limit} bytes"
             )
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,15 @@ def bench(make_bench: Callable[..., Any], make_workload: Any) -> Iterator[Any]:
     made.order()
 
 
-def greedy(bench: Any, **what: Any) -> str:
-    """A job in which the greedy site does this; it has a few seconds for its task."""
+def greedy(bench: Any, said: str, times: int, **what: Any) -> str:
+    """A job in which the greedy site has done this, and said so; its tasks may take seconds."""
+    log = bench.federation.layout.log(GREEDY)
+    before = log.read_text().count(said)
     bench.order(site=what)
-    return str(bench.submit(bench.small, sites=["site-1", GREEDY], min_sites=1, task_seconds=4))
+    job = bench.submit(bench.small, sites=["site-1", GREEDY], min_sites=1, task_seconds=30)
+    bench.until(lambda: log.read_text().count(said) >= before + times)
+    bench.order()
+    return str(job)
 
 
 @pytest.mark.parametrize(
@@ -43,11 +49,43 @@ def greedy(bench: Any, **what: Any) -> str:
 def test_cargo_of_one_site_takes_no_room_from_another_job(
     bench: Any, uploads: list[list[int]], said: str
 ) -> None:
-    log = bench.federation.layout.log(GREEDY)
-    before = log.read_text().count(said)
-    hogging = greedy(bench, uploads=uploads)
-    bench.until(lambda: log.read_text().count(said) == before + 4)
-    bench.order()
+    hogging = greedy(bench, said, 4, uploads=uploads)
     other = bench.wait(bench.submit(bench.big, sites=["site-1", "site-2"], min_sites=2))
     assert other["state"] == "succeeded", other
     bench.federation.client.cancel(hogging)
+
+
+class Memory:
+    """The most memory that a process has had since this was made, in bytes."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = Path("/proc") / str(pid)
+        (self._process / "clear_refs").write_text("5")
+        self.before = self.peak()
+
+    def peak(self) -> int:
+        status = (self._process / "status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ends"),
+    [
+        pytest.param([[16 * GIB, 0]], "larger than allowed", id="a body beyond the limit"),
+        pytest.param([[0, 16 * GIB]], "larger than allowed", id="a model beyond the limit"),
+        pytest.param([[200 * MIB, 4 * GIB]] * 30, "", id="bodies"),
+        pytest.param([[0, 4 * GIB]] * 30, "", id="models"),
+    ],
+)
+def test_what_is_announced_and_does_not_come_costs_the_enclave_no_memory(
+    bench: Any, sizes: list[list[int]], ends: str
+) -> None:
+    memory = Memory(bench.federation.programs["enclave-1"].pid)
+    job = greedy(bench, "announced", len(sizes), announce=sizes)
+    if ends:
+        (ended,) = bench.until(lambda: bench.audit(job, "session.ended"))
+        assert ends in ended["data"]["why"]
+    else:
+        time.sleep(0.5)  # it is waiting for what was announced
+    assert memory.peak() - memory.before < 40 * MIB
+    bench.federation.client.cancel(job)

@@ -43,6 +43,7 @@ async def seal(self: Egress, result: Any, note: bytes, model: Any) -> None:
         channel = self._channel()
         assert channel is not None
         channel.post(LetterKind.RESULT, packet.to_bytes(), task=result.task, cargo=packet.cargo)
+        print("announced", flush=True)
     for size, sent in ordered.get("uploads", ()):
         _hanging.add(asyncio.create_task(upload(self, size, sent)))
 
