@@ -15,7 +15,7 @@ from fedgate_gateway.api.server import serve
 from fedgate_gateway.config import GatewayConfig
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.scheduler import Scheduler
-from fedgate_gateway.control.state import GatewayState, open_gateway_state
+from fedgate_gateway.control.state import GatewayState, open_database, open_gateway_state
 from fedgate_gateway.link import methods
 from fedgate_gateway.open_calls import OpenCalls
 from fedgate_gateway.pki import PeerKind, ServerFiles
@@ -23,9 +23,11 @@ from fedgate_gateway.relay.connections import Connections
 from fedgate_gateway.relay.router import Router, Tamper
 from fedgate_gateway.relay.service import LinkService, add_health, holder_of
 from fedgate_gateway.relay.spool import CargoSpool, spool_budget
+from fedgate_gateway.store.lease import Lease, take_lease
 
 log = logging.getLogger(__name__)
 _CHECKPOINT_EVERY = 10.0
+_LEASE_EVERY = 2.0
 
 
 async def run_gateway(config: GatewayConfig, *, tamper: Tamper | None = None) -> None:
@@ -33,6 +35,18 @@ async def run_gateway(config: GatewayConfig, *, tamper: Tamper | None = None) ->
 
     ``tamper`` turns this into a gateway that attacks what it relays; only tests give one.
     """
+    lease = await asyncio.to_thread(_lease, config)
+    try:
+        await _run(config, lease, tamper)
+    finally:
+        lease.release()
+
+
+def _lease(config: GatewayConfig) -> Lease:
+    return take_lease(open_database(config), config.data)
+
+
+async def _run(config: GatewayConfig, lease: Lease, tamper: Tamper | None) -> None:
     state = open_gateway_state(config)
     ledger = Ledger(state)
     connections = Connections()
@@ -61,6 +75,7 @@ async def run_gateway(config: GatewayConfig, *, tamper: Tamper | None = None) ->
         asyncio.create_task(ledger.run(), name="ledger"),
         asyncio.create_task(scheduler.run(), name="scheduler"),
         asyncio.create_task(_checkpoints(state), name="checkpoints"),
+        asyncio.create_task(_keep(lease), name="lease"),
         asyncio.create_task(
             serve(
                 create_app(state),
@@ -120,6 +135,22 @@ async def _link_server(
             remedy="stop whoever uses this port, or change link.port",
         ) from error
     return server
+
+
+async def _keep(lease: Lease) -> None:
+    """Raises :class:`Conflict` once another gateway has taken the database over."""
+    told = False
+    while True:
+        await asyncio.sleep(_LEASE_EVERY)
+        try:
+            await asyncio.to_thread(lease.check)
+            told = False
+        except Unavailable as error:
+            if not told:
+                log.warning(
+                    "nobody can tell whether this gateway still has its database: %s", error
+                )
+            told = True
 
 
 async def _checkpoints(state: GatewayState) -> None:

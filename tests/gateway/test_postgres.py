@@ -139,3 +139,23 @@ def test_an_enrolment_token_works_once_even_at_the_same_time(state, newcomer):
     with ThreadPoolExecutor(8) as pool:
         issued = list(pool.map(attempt, [newcomer(token).request() for _ in range(8)]))
     assert sum(found is not None for found in issued) == 1
+
+
+def test_one_gateway_holds_the_database_and_notices_when_it_lost_it(state):
+    from fedgate.errors import Conflict
+    from fedgate_gateway.store.lease import take_lease
+
+    database = state.database
+    first = take_lease(database, Path("unused"))
+    with pytest.raises(Conflict, match="another gateway runs"):
+        take_lease(database, Path("unused"), patience=0.3)
+    first.check()
+    with database.engine.begin() as connection:  # a restart of the server, or a cut connection
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid()"
+        connection.exec_driver_sql(others)
+    second = take_lease(database, Path("unused"), patience=5)
+    with pytest.raises(Conflict):
+        first.check()
+    second.release()
+    first.check()
+    first.release()

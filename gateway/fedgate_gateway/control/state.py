@@ -18,6 +18,7 @@ from fedgate_gateway.control.submission import Recognise, SubmitPolicy
 from fedgate_gateway.control.submit_policy import project_policies
 from fedgate_gateway.control.tokens import Tokens
 from fedgate_gateway.pki import Authority, PeerKind
+from fedgate_gateway.pki.authority import open_authority
 from fedgate_gateway.pki.enrolment import Enrolments
 from fedgate_gateway.pki.peers import Peers
 from fedgate_gateway.pki.private_files import private_folder
@@ -62,6 +63,13 @@ class GatewayState:
         self.database.close()
 
 
+def open_database(config: GatewayConfig) -> Database:
+    """The database that a configuration names; raises :class:`InvalidConfig` for a wrong URL."""
+    if config.database:
+        return Database.at(config.database)
+    return Database.in_folder(private_folder(config.data))
+
+
 def open_gateway_state(
     config: GatewayConfig, *, recognise: Recognise | None = None
 ) -> GatewayState:
@@ -73,13 +81,14 @@ def open_gateway_state(
     """
     data = private_folder(config.data)
     policy = project_policies(config.projects)
-    database = Database(config.database) if config.database else Database.in_folder(data)
+    database = open_database(config)
     database.migrate()
     objects = (
         Objects.open(config.objects) if config.objects else Objects.in_folder(data / "objects")
     )
     audit = AuditLog(database.engine, LogSigner.open(data / "audit.key"))
-    authority = Authority.open(data / "pki")
+    peers = Peers(database, audit)
+    authority = open_authority(data / "pki", peers)
     tokens = Tokens(database, audit)
     tokens.bootstrap(data / ADMIN_TOKEN_FILE)
     jobs = JobService(
@@ -92,7 +101,6 @@ def open_gateway_state(
         recognise=recognise or partial(recognise_installed, allowed=config.adapters),
         site_frames=lambda site: state.site_frames(site),  # noqa: PLW0108 - it is set later
     )
-    peers = Peers(database, audit)
     state = GatewayState(
         config=config,
         database=database,

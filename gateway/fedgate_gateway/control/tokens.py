@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from fedgate.errors import InvalidMessage, NotFound, Unauthenticated
+from fedgate.errors import Conflict, InvalidMessage, NotFound, Unauthenticated
 from fedgate_gateway.control.audit_sink import AuditSink
 from fedgate_gateway.control.principal import Principal, Scope
 from fedgate_gateway.pki.private_files import write_private
@@ -92,11 +92,21 @@ class Tokens:
             return [_record(row) for row in session.scalars(query)]
 
     def revoke(self, token_id: str, *, actor: str) -> None:
-        """Make a token worthless from now on. Raises :class:`NotFound`."""
+        """Make a token worthless from now on.
+
+        Raises :class:`NotFound`, and :class:`Conflict` for the last token of an administrator:
+        nobody could make another.
+        """
         with self._database.write() as session:
             row = session.get(TokenRow, token_id)
             if row is None or row.revoked is not None:
                 raise NotFound(f"there is no token {token_id[:64]!r}")
+            if _administers(row) and not _others_administer(session, row):
+                raise Conflict(
+                    "this is the last token of an administrator",
+                    why="without one nobody can make tokens, or let peers in",
+                    remedy="make another with the scope `admin` that does not expire, then revoke",
+                )
             row.revoked = utc_now()
             session.flush()
             told = {"id": token_id, "name": row.name}
@@ -110,13 +120,33 @@ class Tokens:
         with self._database.write() as session:
             if session.scalar(select(TokenRow.id).limit(1)) is not None:
                 return False
-            text = "fgt_" + secrets.token_urlsafe(32)
-            # The file first: a start that dies here is repeated, one that committed is not.
-            write_private(file, text.encode() + b"\n")
-            row = _add(session, text, "admin", [Scope.ADMIN], projects=None, expires=None)
-            told = {"id": row.id, "name": row.name, "scopes": row.scopes, "projects": None}
-            self._audit.append("token.created", told, actor="gateway", session=session)
+            self._admin_token(session, file)
             return True
+
+    def recover(self, file: Path) -> None:
+        """Another administrator's token, in ``file`` (0600), for whoever can write the database."""
+        with self._database.write() as session:
+            self._admin_token(session, file)
+
+    def _admin_token(self, session: Session, file: Path) -> None:
+        text = "fgt_" + secrets.token_urlsafe(32)
+        # The file first: a start that dies here is repeated, one that committed is not.
+        write_private(file, text.encode() + b"\n")
+        row = _add(session, text, "admin", [Scope.ADMIN], projects=None, expires=None)
+        told = {"id": row.id, "name": row.name, "scopes": row.scopes, "projects": None}
+        self._audit.append("token.created", told, actor="gateway", session=session)
+
+
+def _administers(row: TokenRow) -> bool:
+    return Scope.ADMIN.value in row.scopes and row.projects is None
+
+
+def _others_administer(session: Session, but: TokenRow) -> bool:
+    """Only those that never expire count: the others go by themselves."""
+    live = select(TokenRow).where(
+        TokenRow.id != but.id, TokenRow.revoked.is_(None), TokenRow.expires.is_(None)
+    )
+    return any(_administers(row) for row in session.scalars(live))
 
 
 def _principal(row: TokenRow) -> Principal:

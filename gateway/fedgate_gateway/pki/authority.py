@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from fedgate.errors import InvalidConfig, InvalidMessage
 from fedgate_gateway.pki import certificates
 from fedgate_gateway.pki.names import PeerKind, fingerprint, load_certificate
+from fedgate_gateway.pki.peers import Peers
 from fedgate_gateway.pki.private_files import private_folder, read_private, write_private
 
 #: A server certificate that ends sooner than this is replaced when the gateway starts.
@@ -127,6 +128,23 @@ class Authority:
             and present.issuer == self._certificate.subject
             and present.public_key() == load_key(files.key).public_key()
         )
+
+
+def open_authority(folder: Path, peers: Peers) -> Authority:
+    """The CA in ``folder``; a new one only where nobody is enrolled with an earlier one.
+
+    Raises :class:`InvalidConfig` where peers are: none of them could link any more.
+    """
+    if not (folder / "ca.key").exists() and not (folder / "ca.pem").exists():
+        enrolled = [f"{peer.kind} {peer.name}" for peer in peers.list()]
+        if enrolled:
+            raise InvalidConfig(
+                f"the gateway's CA is gone from {folder}",
+                why=f"{len(enrolled)} peers are enrolled with it, as {enrolled[0]}",
+                remedy="restore the folder from a backup; or, to go on with a new CA that all "
+                "peers enrol at again: `fedgate token recover --config FILE --new-ca`",
+            )
+    return Authority.open(folder)
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

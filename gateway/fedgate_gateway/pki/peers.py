@@ -93,6 +93,17 @@ class Peers:
         self.tell_revoked(kind, name)
 
 
+def revoke_everybody(database: Database, audit: AuditSink) -> int:
+    """All certificates stop to count, as when their CA is gone for good; returns how many did."""
+    live = update(PeerRow).where(PeerRow.revoked.is_(None)).values(revoked=utc_now())
+    with database.write() as session:
+        revoked = session.execute(live.returning(PeerRow.kind, PeerRow.name)).all()
+        for kind, name in revoked:
+            told = {"kind": kind, "name": name}
+            audit.append("peer.revoked", told, actor="gateway", session=session)
+    return len(revoked)
+
+
 def add_row(
     session: Session, kind: PeerKind, name: str, certificate: Certificate, identity: bytes
 ) -> Peer:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from fedgate.errors import Unavailable
+from fedgate.errors import InvalidConfig, Unavailable
 from fedgate_gateway.store import schema
 
 #: How a writing transaction begins on SQLite: it takes the write lock at once, since a reader
@@ -41,6 +41,24 @@ class Database:
             event.listen(self.engine, "begin", _begin_sqlite)
 
     @classmethod
+    def at(cls, url: str) -> Database:
+        """By SQLAlchemy URL; raises :class:`InvalidConfig` for one that leads nowhere."""
+        try:
+            return cls(url)
+        except ModuleNotFoundError as error:
+            raise InvalidConfig(
+                "the database's driver is not installed",
+                why=str(error),
+                remedy="for PostgreSQL: pip install 'fedgate[postgres]'",
+            ) from error
+        except (SQLAlchemyError, ValueError) as error:
+            raise InvalidConfig(
+                "the setting `database` is no URL of a database",
+                why=str(error).splitlines()[0],
+                remedy="as postgresql://user:password@host/name, or leave it out for SQLite",
+            ) from error
+
+    @classmethod
     def in_folder(cls, folder: Path) -> Database:
         """The embedded database of a data folder, readable by its owner only."""
         file = folder / "gateway.db"
@@ -64,9 +82,26 @@ class Database:
             yield session
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version; does nothing when it is there already."""
-        with self._writer, self._writing.begin() as connection:
-            schema.upgrade(connection)
+        """Bring the schema to the newest version; does nothing when it is there already.
+
+        Raises :class:`InvalidConfig` for a schema that this version does not know, and
+        :class:`Unavailable` when the database cannot be reached.
+        """
+        try:
+            with self._writer, self._writing.begin() as connection:
+                schema.upgrade(connection)
+        except schema.UnknownVersion as error:
+            raise InvalidConfig(
+                "the database was written by a newer fedgate",
+                why=str(error),
+                remedy="upgrade this gateway, or restore the backup from before the upgrade",
+            ) from error
+        except SQLAlchemyError as error:
+            raise Unavailable(
+                "the database does not answer",
+                why=_cause(error),
+                remedy="start it, or correct `database` in the gateway's configuration",
+            ) from error
 
     def differences(self) -> list[Any]:
         """What the models have and the database lacks, or the other way round; empty when equal."""
@@ -86,6 +121,12 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    """The driver's own first line, without the statement and the link that SQLAlchemy adds."""
+    original = getattr(error, "orig", None) or error
+    return (str(original).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

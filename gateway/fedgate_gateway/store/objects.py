@@ -112,6 +112,10 @@ class Objects:
             return False
         return True
 
+    async def check(self) -> None:
+        """Raises :class:`Unavailable` unless the store answers."""
+        await self.exists("fedgate-is-it-there")
+
     async def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""
         try:

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -33,8 +34,18 @@ def config(connection: Connection | None = None) -> Config:
     return settings
 
 
+class UnknownVersion(Exception):
+    """The database's schema is none that this version's migrations know."""
+
+
 def upgrade(connection: Connection) -> None:
-    """Run the missing migrations in the caller's transaction."""
+    """Run the missing migrations in the caller's transaction; raises :class:`UnknownVersion`."""
+    script = ScriptDirectory.from_config(config())
+    for version in MigrationContext.configure(connection).get_current_heads():
+        try:
+            script.get_revision(version)
+        except CommandError as error:
+            raise UnknownVersion(f"its schema is {version}") from error
     command.upgrade(config(connection), "head")
 
 

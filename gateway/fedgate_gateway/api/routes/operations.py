@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Response
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from fedgate.errors import Unavailable
 from fedgate_gateway.api.access import METRICS_READ, Gateway
 from fedgate_gateway.api.problems import responses
 
+_STORE_SECONDS = 5.0
 router = APIRouter(tags=["operations"])
 
 
@@ -24,9 +28,15 @@ async def healthz() -> StatusView:
 
 
 @router.get("/readyz", operation_id="isReady", responses=responses(503))
-def readyz(state: Gateway) -> StatusView:
-    """Answers well once the database does, with the schema that this version needs."""
-    state.database.check()
+async def readyz(state: Gateway) -> StatusView:
+    """Answers well once the database, with the schema of this version, and the object store do."""
+    await asyncio.to_thread(state.database.check)
+    try:
+        await asyncio.wait_for(state.objects.check(), _STORE_SECONDS)
+    except TimeoutError:
+        raise Unavailable(
+            "the object store does not answer", why=f"within {_STORE_SECONDS:g} s"
+        ) from None
     return StatusView(status="ready")
 
 

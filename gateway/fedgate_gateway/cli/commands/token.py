@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fedgate_gateway.cli import output
-from fedgate_gateway.cli.options import FormatOption, ProfileOption, split
+from fedgate_gateway.cli.options import ConfigOption, FormatOption, ProfileOption, split
 from fedgate_gateway.cli.output import Format
 
 app = typer.Typer(
@@ -84,3 +84,32 @@ def revoke(
     with Client(load_profile(profile)) as client:
         client.revoke_token(token)
     output.show(format, {"revoked": token}, lambda: print(f"{token} is revoked"))
+
+
+@app.command()
+def recover(
+    config: ConfigOption,
+    new_ca: Annotated[
+        bool,
+        typer.Option(
+            "--new-ca", help="Its CA is gone for good: revoke all peers, so that it makes another."
+        ),
+    ] = False,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """On the gateway's own machine, while it is stopped: a new administrator's token.
+
+    \b
+    fedgate token recover --config gateway.toml
+    """
+    from fedgate_gateway.config import GatewayConfig, load_config
+    from fedgate_gateway.control.recovery import recover as recover_gateway
+
+    recovered = recover_gateway(load_config(GatewayConfig, config), new_ca=new_ca)
+
+    def people() -> None:
+        print(f"an administrator's token is in {recovered.token_file}")
+        if new_ca:
+            print(f"{recovered.revoked_peers} peers were revoked; each has to enrol again")
+
+    output.show(format, recovered.to_dict(), people)
