@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 
@@ -28,6 +28,7 @@ from fedgate_gateway.store.lease import Lease, take_lease
 log = logging.getLogger(__name__)
 _CHECKPOINT_EVERY = 10.0
 _LEASE_EVERY = 2.0
+_RENEW_EVERY = 3600.0
 
 
 async def run_gateway(config: GatewayConfig, *, tamper: Tamper | None = None) -> None:
@@ -76,6 +77,7 @@ async def _run(config: GatewayConfig, lease: Lease, tamper: Tamper | None) -> No
         asyncio.create_task(scheduler.run(), name="scheduler"),
         asyncio.create_task(_checkpoints(state), name="checkpoints"),
         asyncio.create_task(_keep(lease), name="lease"),
+        asyncio.create_task(_renew_certificate(state, config.hostnames), name="certificate"),
         asyncio.create_task(
             serve(
                 create_app(state),
@@ -119,10 +121,10 @@ async def _link_server(
     server = grpc.aio.server(options=list(methods.SERVER_OPTIONS))
     server.add_generic_rpc_handlers((service.handler(),))
     await add_health(server)
-    credentials = grpc.ssl_server_credentials(
-        [(files.key.read_bytes(), files.certificate.read_bytes())],
-        root_certificates=files.ca.read_bytes(),
-        require_client_auth=True,
+    credentials = grpc.dynamic_ssl_server_credentials(
+        _link_certificate(files),
+        _renewed_certificate(files),  # type: ignore[arg-type]  # None is "as before"
+        require_client_authentication=True,
     )
     address = f"{config.link.host}:{config.link.port}"
     try:
@@ -135,6 +137,33 @@ async def _link_server(
             remedy="stop whoever uses this port, or change link.port",
         ) from error
     return server
+
+
+def _link_certificate(files: ServerFiles) -> grpc.ServerCertificateConfiguration:
+    pair = (files.key.read_bytes(), files.certificate.read_bytes())
+    return grpc.ssl_server_certificate_configuration([pair], files.ca.read_bytes())
+
+
+def _renewed_certificate(
+    files: ServerFiles,
+) -> Callable[[], grpc.ServerCertificateConfiguration | None]:
+    """Asked by gRPC at each new connection: another certificate, if the file holds one."""
+    known = [files.certificate.read_bytes()]
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        if files.certificate.read_bytes() == known[0]:
+            return None
+        known[0] = files.certificate.read_bytes()
+        return _link_certificate(files)
+
+    return fetch
+
+
+async def _renew_certificate(state: GatewayState, hostnames: Sequence[str]) -> None:
+    """The servers' own certificate, long before it expires; both read its file again."""
+    while True:
+        await asyncio.sleep(_RENEW_EVERY)
+        await asyncio.to_thread(state.authority.server_files, hostnames)
 
 
 async def _keep(lease: Lease) -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from sqlalchemy import update
 
-from fedgate.errors import Denied, InvalidMessage, Unauthenticated
+from fedgate.errors import Conflict, Denied, InvalidMessage, Unauthenticated
 from fedgate_gateway.control.principal import Scope
 from fedgate_gateway.pki import PeerKind, fingerprint, load_certificate, peer_of
 from fedgate_gateway.pki.enrolment_token import EnrolmentToken
@@ -242,3 +242,47 @@ def test_the_link_hears_when_a_certificate_stops_to_count(state, invited):
     assert heard == [(PeerKind.SITE, "site-1")]
     state.peers.revoke(PeerKind.SITE, "site-1", actor="root")
     assert heard == [(PeerKind.SITE, "site-1")] * 2
+
+
+# -- renewal --------------------------------------------------------------------------------------
+
+
+def renewing(state, newcomer):
+    peer = newcomer(state.enrolments.invite("site", "site-1").token)
+    first = state.enrolments.redeem(peer.request()).certificate_pem
+
+    def renew(certificate=first):
+        issue = state.authority.issue
+        made = state.peers.renew(certificate, lambda kind, name: issue(peer.csr, kind, name))
+        return made.public_bytes(Encoding.PEM)
+
+    return first, renew
+
+
+def test_a_renewed_certificate_counts_beside_the_old_one(state, newcomer):
+    first, renew = renewing(state, newcomer)
+    second = renew()
+    before, after = state.peers.admit(first), state.peers.admit(second)
+    assert (before.name, before.identity) == (after.name, after.identity)
+    assert [peer.fingerprint for peer in state.peers.list()] == [after.fingerprint]
+    (told,) = [e.entry for e in state.audit.entries() if e.entry.kind == "peer.renewed"]
+    assert told.data["certificate"] == after.fingerprint
+
+
+def test_revoking_a_peer_ends_all_its_certificates(state, newcomer):
+    first, renew = renewing(state, newcomer)
+    second = renew()
+    state.peers.revoke(PeerKind.SITE, "site-1", actor="admin")
+    for certificate in (first, second):
+        with pytest.raises(Unauthenticated):
+            state.peers.admit(certificate)
+        with pytest.raises(Unauthenticated):
+            renew(certificate)
+
+
+def test_a_peer_cannot_collect_certificates(state, newcomer):
+    _, renew = renewing(state, newcomer)
+    renew()
+    renew()
+    with pytest.raises(Conflict, match="certificates that count"):
+        renew()

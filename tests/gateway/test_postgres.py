@@ -151,7 +151,9 @@ def test_one_gateway_holds_the_database_and_notices_when_it_lost_it(state):
         take_lease(database, Path("unused"), patience=0.3)
     first.check()
     with database.engine.begin() as connection:  # a restart of the server, or a cut connection
-        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid()"
+        others = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid()"
+        )
         connection.exec_driver_sql(others)
     second = take_lease(database, Path("unused"), patience=5)
     with pytest.raises(Conflict):

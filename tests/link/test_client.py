@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from fedgate_gateway.link import client as module
 from fedgate_gateway.link import methods
-from fedgate_gateway.link.client import LinkClient, LinkCredentials
-from fedgate_gateway.pki import Authority, PeerKind
+from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.pki import Authority, Credentials, PeerKind
 from fedgate_gateway.pki.authority import key_pem
+from fedgate_gateway.pki.private_files import private_folder, write_private
 from fedgate_proto.v1 import link_pb2 as pb
 
 LONG = 20.0
@@ -37,7 +38,12 @@ class Gateway:
         asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
         csr = asked.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
         issued = authority.issue(csr, PeerKind.SITE, "site-1").public_bytes(Encoding.PEM)
-        self.peer = LinkCredentials(authority.certificate_pem, issued, key_pem(key))
+        self.folder = private_folder(folder / "peer")
+        self.files = Credentials.of(self.folder)
+        write_private(self.files.ca, authority.certificate_pem)
+        write_private(self.files.certificate, issued)
+        write_private(self.files.key, key_pem(key))
+        self.authority = authority
         self._files = authority.server_files(["127.0.0.1"])
         self._ends = ends
         self._silence = silence
@@ -71,8 +77,8 @@ class Gateway:
 
     def link(self, target: str = "") -> LinkClient:
         return LinkClient(
-            target or self.target, self.peer, hello=lambda: pb.PeerHello(protocol=methods.PROTOCOL),
-            on_message=lambda _: None,
+            target or self.target, self.folder,
+            hello=lambda: pb.PeerHello(protocol=methods.PROTOCOL), on_message=lambda _: None,
         )  # fmt: skip
 
 

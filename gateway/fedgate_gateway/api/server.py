@@ -17,6 +17,7 @@ from fedgate_gateway.pki import ServerFiles
 
 _HEADER_BYTES = 32 * 1024
 _CONNECTIONS = 512
+_REREAD_EVERY = 60.0
 
 
 class _Embedded(uvicorn.Server):
@@ -43,6 +44,16 @@ def tls_context(files: ServerFiles) -> ssl.SSLContext:
     return context
 
 
+async def _reread(context: ssl.SSLContext, files: ServerFiles) -> None:
+    """Connections that come after a renewal see the new certificate; nobody is cut off."""
+    shown = files.certificate.read_bytes()
+    while True:
+        await asyncio.sleep(_REREAD_EVERY)
+        if (found := files.certificate.read_bytes()) != shown:
+            context.load_cert_chain(files.certificate, files.key)
+            shown = found
+
+
 async def serve(
     app: FastAPI,
     *,
@@ -56,6 +67,7 @@ async def serve(
 
     ``port`` 0 lets the system choose. Raises :class:`Unavailable` when the address is taken.
     """
+    context = tls_context(tls)
     config = uvicorn.Config(
         app,
         http="h11",  # enforces the limit on headers below
@@ -70,13 +82,14 @@ async def serve(
         timeout_graceful_shutdown=3,
         # uvicorn has no other way to be handed a context, and takes no TLS without a file's name.
         ssl_certfile=tls.certificate,
-        ssl_context_factory=lambda *_: tls_context(tls),
+        ssl_context_factory=lambda *_: context,
     )
     listener = _listen(host, port)
     server = _Embedded(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="fedgate-api")
     answering = asyncio.create_task(server.answering.wait())
     stopping = asyncio.create_task(stop.wait())
+    renewing = asyncio.create_task(_reread(context, tls))
     try:
         await asyncio.wait({serving, answering}, return_when=asyncio.FIRST_COMPLETED)
         if answering.done() and ready is not None:
@@ -85,6 +98,7 @@ async def serve(
     finally:
         answering.cancel()
         stopping.cancel()
+        renewing.cancel()
         server.should_exit = True
         await serving
         listener.close()

@@ -44,6 +44,8 @@ class GatewayLimits(Section):
     idle_seconds: float = Field(default=60, gt=0)
     #: One released model, log or archive of artifacts.
     output_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
+    #: Days that the certificates of sites and enclaves count; they renew them at two thirds of it.
+    certificate_days: float = Field(default=365, gt=0)
     #: A peer that is silent for this long is offline.
     heartbeat_seconds: float = Field(default=5, gt=0)
     #: … and counts as offline after this long.

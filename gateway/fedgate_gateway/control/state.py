@@ -18,8 +18,7 @@ from fedgate_gateway.control.submission import Recognise, SubmitPolicy
 from fedgate_gateway.control.submit_policy import project_policies
 from fedgate_gateway.control.tokens import Tokens
 from fedgate_gateway.pki import Authority, PeerKind
-from fedgate_gateway.pki.authority import open_authority
-from fedgate_gateway.pki.enrolment import Enrolments
+from fedgate_gateway.pki.enrolment import Enrolments, open_authority
 from fedgate_gateway.pki.peers import Peers
 from fedgate_gateway.pki.private_files import private_folder
 from fedgate_gateway.store import Database, Objects
@@ -88,7 +87,7 @@ def open_gateway_state(
     )
     audit = AuditLog(database.engine, LogSigner.open(data / "audit.key"))
     peers = Peers(database, audit)
-    authority = open_authority(data / "pki", peers)
+    authority = open_authority(data / "pki", peers, peer_days=config.limits.certificate_days)
     tokens = Tokens(database, audit)
     tokens.bootstrap(data / ADMIN_TOKEN_FILE)
     jobs = JobService(

@@ -13,7 +13,7 @@ from fedgate_gateway.attestation import load_attester
 from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import EnclaveConfig, ProjectConfig, load_config
 from fedgate_gateway.enclave.job import EnclaveJob
-from fedgate_gateway.link.client import LinkClient, LinkCredentials, load_identity
+from fedgate_gateway.link.client import LinkClient, load_identity
 from fedgate_gateway.link.methods import PROTOCOL
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.sandbox.choose import open_sandbox
@@ -38,7 +38,7 @@ class EnclaveHost:
         self._jobs: dict[str, EnclaveJob] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self.link = LinkClient(
-            config.gateway, LinkCredentials.load(config.data),
+            config.gateway, config.data,
             hello=self._hello, on_message=self._on_message, on_up=self._on_up,
         )  # fmt: skip
 

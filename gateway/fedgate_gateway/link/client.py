@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,6 +27,8 @@ from fedgate.errors import (
     Unavailable,
 )
 from fedgate_gateway.link import methods
+from fedgate_gateway.link.credentials import LinkCredentials, open_channel
+from fedgate_gateway.link.renewal import keep_renewed
 from fedgate_gateway.pki import load_or_create_identity
 from fedgate_gateway.sealed import IdentityKey
 from fedgate_proto.v1 import link_pb2 as pb
@@ -39,45 +41,17 @@ _QUEUE = 20_000
 Call: TypeAlias = "grpc.aio.StreamStreamCall[pb.PeerMessage, pb.GatewayMessage]"
 
 
-@dataclass(frozen=True)
-class LinkCredentials:
-    """PEM files that enrolment wrote."""
-
-    ca: bytes
-    certificate: bytes
-    key: bytes
-
-    @classmethod
-    def load(cls, folder: Path) -> LinkCredentials:
-        try:
-            return cls(
-                (folder / "ca.pem").read_bytes(),
-                (folder / "client.pem").read_bytes(),
-                (folder / "client.key").read_bytes(),
-            )
-        except OSError as error:
-            raise InvalidConfig(
-                f"{folder} holds no link credentials",
-                why=str(error),
-                remedy="enrol first, with a one-time token of the gateway's administrator",
-            ) from error
-
-
-def open_channel(target: str, credentials: LinkCredentials) -> grpc.aio.Channel:
-    return grpc.aio.secure_channel(
-        target,
-        grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.certificate),
-        options=list(methods.CLIENT_OPTIONS),
-    )
-
-
 class LinkClient:
-    """One peer's control stream, and the channel for its cargo."""
+    """One peer's control stream, and the channel for its cargo.
+
+    ``folder`` holds the peer's certificate. It is read again whenever the link is made, so a peer
+    that renewed it, or enrolled again, goes on without a restart.
+    """
 
     def __init__(
         self,
         target: str,
-        credentials: LinkCredentials,
+        folder: Path,
         *,
         hello: Callable[[], pb.PeerHello],
         on_message: Callable[[pb.GatewayMessage], None],
@@ -85,7 +59,9 @@ class LinkClient:
         on_down: Callable[[], None] = lambda: None,
     ) -> None:
         self.target = target
-        self._credentials = credentials
+        self._folder = folder
+        self._credentials = LinkCredentials.load(folder)
+        self._credentials.check(datetime.now(UTC))
         self._hello = hello
         self._on_message = on_message
         self._on_up = on_up
@@ -93,6 +69,7 @@ class LinkClient:
         self._queue: asyncio.Queue[pb.PeerMessage] | None = None
         self._channel: grpc.aio.Channel | None = None
         self._bulk: grpc.aio.Channel | None = None
+        self._old: list[grpc.aio.Channel] = []  # with calls that may still be under way
         self._heartbeat = 5.0
         self._silence = 15.0
         self._reconnect = asyncio.Event()
@@ -109,14 +86,33 @@ class LinkClient:
     @property
     def bulk(self) -> grpc.aio.Channel:
         """The channel for cargo, bundles and outputs; a TCP connection of its own."""
+        self._read_credentials()
         if self._bulk is None:
             self._bulk = open_channel(self.target, self._credentials)
         return self._bulk
 
+    def _read_credentials(self) -> bool:
+        """True when the files hold another certificate than the channels were opened with."""
+        try:
+            found = LinkCredentials.load(self._folder)
+        except InvalidConfig:  # somebody is replacing them right now
+            return False
+        if found == self._credentials:
+            return False
+        self._credentials = found
+        self._old += [c for c in (self._channel, self._bulk) if c is not None]
+        self._channel = self._bulk = None
+        return True
+
     async def run(self) -> None:
-        """Stay connected until cancelled."""
+        """Stay connected until cancelled.
+
+        Raises :class:`InvalidConfig` once the gateway refuses this peer, or its certificate has
+        expired.
+        """
         pause = _FIRST_PAUSE
         told = ""
+        renewal = asyncio.create_task(keep_renewed(self.target, self._folder))
         try:
             while True:
                 started = asyncio.get_running_loop().time()
@@ -129,23 +125,28 @@ class LinkClient:
                 await self._rest(pause * (0.5 + random.random()))  # noqa: S311 - jitter
                 pause = min(pause * 2, _LAST_PAUSE)
         finally:
-            await self._drop_channel()
-            if self._bulk is not None:
-                await self._bulk.close(None)
+            renewal.cancel()
+            await asyncio.gather(renewal, return_exceptions=True)
+            for channel in (self._channel, self._bulk, *self._old):
+                if channel is not None:
+                    await channel.close(None)
 
     async def _until_broken(self) -> str:
         """One connection, from dialling to its end; returns why it ended.
 
-        Raises only :class:`InvalidConfig`, when the gateway refuses this peer for good, and the
-        cancellation of this very task: whatever else a broken stream raises is one more way to
-        break.
+        Raises only :class:`InvalidConfig`, when the gateway refuses this peer for good or its
+        certificate has expired, and the cancellation of this very task: whatever else a broken
+        stream raises is one more way to break.
         """
         try:
             await self._connect_once()
             return "the gateway ended the stream"
         except grpc.aio.AioRpcError as error:
-            _refused(error)
+            if _refused(error) and not self._read_credentials():
+                raise _refusal(error) from error
             return error.details() or error.code().name
+        except InvalidConfig:
+            raise
         except Unavailable as error:
             await self._drop_channel()
             return str(error)
@@ -187,6 +188,8 @@ class LinkClient:
                     await channel.wait_for_state_change(state)
 
     async def _connect_once(self) -> None:
+        self._read_credentials()
+        self._credentials.check(datetime.now(UTC))
         if self._channel is None:
             self._channel = open_channel(self.target, self._credentials)
         method = self._channel.stream_stream(
@@ -262,14 +265,18 @@ async def _wait(event: asyncio.Event) -> None:
     await event.wait()
 
 
-def _refused(error: grpc.aio.AioRpcError) -> None:
+def _refused(error: grpc.aio.AioRpcError) -> bool:
+    """Does the gateway not want this peer, as opposed to not being there?"""
+    return error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
+
+def _refusal(error: grpc.aio.AioRpcError) -> InvalidConfig:
     """A gateway that refuses us for good is not tried again."""
-    if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-        raise InvalidConfig(
-            "the gateway refuses this peer",
-            why=error.details() or "",
-            remedy="enrol again, or ask the gateway's administrator",
-        ) from error
+    return InvalidConfig(
+        "the gateway refuses this peer",
+        why=error.details() or "",
+        remedy="enrol again with a fresh token of the gateway's administrator",
+    )
 
 
 _KINDS: dict[grpc.StatusCode, type[FedgateError]] = {

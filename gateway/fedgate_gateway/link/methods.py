@@ -15,6 +15,7 @@ FETCH_BUNDLE: Final = f"/{SERVICE}/FetchBundle"
 UPLOAD_CARGO: Final = f"/{SERVICE}/UploadCargo"
 DOWNLOAD_CARGO: Final = f"/{SERVICE}/DownloadCargo"
 UPLOAD_OUTPUT: Final = f"/{SERVICE}/UploadOutput"
+RENEW: Final = f"/{SERVICE}/RenewCertificate"
 
 PROTOCOL: Final = 1
 #: A letter (2 MiB), a chunk of cargo (up to 4 MiB here), and their framing.

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import (
 from fedgate.errors import InvalidConfig, InvalidMessage
 from fedgate_gateway.pki import certificates
 from fedgate_gateway.pki.names import PeerKind, fingerprint, load_certificate
-from fedgate_gateway.pki.peers import Peers
 from fedgate_gateway.pki.private_files import private_folder, read_private, write_private
 
 #: A server certificate that ends sooner than this is replaced when the gateway starts.
@@ -41,15 +40,23 @@ class Authority:
     """Issues certificates to the gateway's servers and to enrolled peers."""
 
     def __init__(
-        self, folder: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
+        self,
+        folder: Path,
+        key: ec.EllipticCurvePrivateKey,
+        certificate: x509.Certificate,
+        *,
+        peer_days: float = certificates.LEAF_DAYS,
     ) -> None:
         self._folder = folder
         self._key = key
         self._certificate = certificate
+        self._peer_days = peer_days
 
     @classmethod
-    def open(cls, folder: Path) -> Authority:
+    def open(cls, folder: Path, *, peer_days: float = certificates.LEAF_DAYS) -> Authority:
         """Load the CA in ``folder``, or make one there on first start; files have mode 0600.
+
+        ``peer_days``: how long the certificates of sites and enclaves count.
 
         Raises :class:`InvalidConfig` when the files are open to others, damaged, or not a pair.
         """
@@ -69,7 +76,7 @@ class Authority:
                 f"{certificate_file} and {key_file} do not belong together",
                 remedy="restore both from one backup; a new CA needs all peers to enrol again",
             )
-        return cls(folder, key, certificate)
+        return cls(folder, key, certificate, peer_days=peer_days)
 
     @property
     def certificate_pem(self) -> bytes:
@@ -115,7 +122,9 @@ class Authority:
                 "the certificate request is not signed by its own key",
                 why="whoever sent it does not hold that key, or it was altered",
             )
-        return certificates.issue_peer(self._certificate, self._key, key, kind=kind, name=name)
+        return certificates.issue_peer(
+            self._certificate, self._key, key, kind=kind, name=name, days=self._peer_days
+        )
 
     def _serves(self, files: ServerFiles, hostnames: Sequence[str]) -> bool:
         if not (files.certificate.exists() and files.key.exists()):
@@ -128,23 +137,6 @@ class Authority:
             and present.issuer == self._certificate.subject
             and present.public_key() == load_key(files.key).public_key()
         )
-
-
-def open_authority(folder: Path, peers: Peers) -> Authority:
-    """The CA in ``folder``; a new one only where nobody is enrolled with an earlier one.
-
-    Raises :class:`InvalidConfig` where peers are: none of them could link any more.
-    """
-    if not (folder / "ca.key").exists() and not (folder / "ca.pem").exists():
-        enrolled = [f"{peer.kind} {peer.name}" for peer in peers.list()]
-        if enrolled:
-            raise InvalidConfig(
-                f"the gateway's CA is gone from {folder}",
-                why=f"{len(enrolled)} peers are enrolled with it, as {enrolled[0]}",
-                remedy="restore the folder from a backup; or, to go on with a new CA that all "
-                "peers enrol at again: `fedgate token recover --config FILE --new-ca`",
-            )
-    return Authority.open(folder)
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

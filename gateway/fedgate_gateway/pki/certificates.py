@@ -56,13 +56,14 @@ def issue_peer(
     *,
     kind: PeerKind,
     name: str,
+    days: float = LEAF_DAYS,
 ) -> x509.Certificate:
     """A client certificate that names one site or enclave."""
     uri = peer_uri(kind, name)
     names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
     usage = ExtendedKeyUsageOID.CLIENT_AUTH
     title = f"{kind} {name}"[:64]
-    return _issue(ca, ca_key, public_key, common_name=title, names=names, usage=usage)
+    return _issue(ca, ca_key, public_key, common_name=title, names=names, usage=usage, days=days)
 
 
 def general_name(host: str) -> x509.GeneralName:
@@ -80,8 +81,9 @@ def _issue(
     common_name: str,
     names: x509.SubjectAlternativeName,
     usage: x509.ObjectIdentifier,
+    days: float = LEAF_DAYS,
 ) -> x509.Certificate:
-    builder = _builder(_common_name(common_name), ca.subject, public_key, LEAF_DAYS)
+    builder = _builder(_common_name(common_name), ca.subject, public_key, days)
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     for extension, critical in (
         (names, False),
@@ -96,7 +98,7 @@ def _issue(
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from secrets import token_hex
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import select, update
 
-from fedgate.errors import Denied, InvalidMessage, Unauthenticated
+from fedgate.errors import Denied, InvalidConfig, InvalidMessage, Unauthenticated
 from fedgate_gateway.control.audit_sink import AuditSink
 from fedgate_gateway.pki.authority import Authority
 from fedgate_gateway.pki.enrolment_token import EnrolmentToken
@@ -23,6 +24,23 @@ from fedgate_gateway.store.tables import EnrolmentRow
 DEFAULT_SECONDS = 3600.0
 MAX_SECONDS = 7 * 86400.0
 IDENTITY_BYTES, PROOF_BYTES = 32, 64
+
+
+def open_authority(folder: Path, peers: Peers, *, peer_days: float) -> Authority:
+    """The CA in ``folder``; a new one only where nobody is enrolled with an earlier one.
+
+    Raises :class:`InvalidConfig` where peers are: none of them could link any more.
+    """
+    if not (folder / "ca.key").exists() and not (folder / "ca.pem").exists():
+        enrolled = [f"{peer.kind} {peer.name}" for peer in peers.list()]
+        if enrolled:
+            raise InvalidConfig(
+                f"the gateway's CA is gone from {folder}",
+                why=f"{len(enrolled)} peers are enrolled with it, as {enrolled[0]}",
+                remedy="restore the folder from a backup; or, to go on with a new CA that all "
+                "peers enrol at again: `fedgate token recover --config FILE --new-ca`",
+            )
+    return Authority.open(folder, peer_days=peer_days)
 
 
 @dataclass(frozen=True)

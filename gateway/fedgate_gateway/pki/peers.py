@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography.x509 import Certificate
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from fedgate.errors import NotFound, Unauthenticated
+from fedgate.errors import Conflict, NotFound, Unauthenticated
 from fedgate_gateway.control.audit_sink import AuditSink
 from fedgate_gateway.pki.names import PeerKind, fingerprint, load_certificate, peer_of
 from fedgate_gateway.store import Database
 from fedgate_gateway.store.base import utc_now
 from fedgate_gateway.store.tables import PeerRow
+
+#: Makes a certificate for a peer.
+Issue = Callable[[PeerKind, str], Certificate]
+#: What one peer may have at a time: the one in use, the next, and one for a mishap.
+_MOST_CERTIFICATES = 3
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,15 @@ class Peers:
             return row is None or (row.kind, row.name) != (kind, name) or row.revoked is not None
 
     def list(self, kind: PeerKind | None = None) -> Sequence[Peer]:
-        """Peers that are enrolled and not revoked, by kind and name."""
+        """Peers that are enrolled and not revoked, by kind and name, each once: as it is by the
+        certificate that counts longest.
+        """
         query = select(PeerRow).where(PeerRow.revoked.is_(None))
         if kind is not None:
             query = query.where(PeerRow.kind == kind)
         with self._database.read() as session:
-            found = session.scalars(query.order_by(PeerRow.kind, PeerRow.name))
-            return [_peer(row) for row in found]
+            found = session.scalars(query.order_by(PeerRow.kind, PeerRow.name, PeerRow.expires))
+            return list({(row.kind, row.name): _peer(row) for row in found}.values())
 
     def revoke(self, kind: PeerKind, name: str, *, actor: str) -> None:
         """Make all certificates of a peer worthless from now on. Raises :class:`NotFound`."""
@@ -91,6 +98,34 @@ class Peers:
             told = {"kind": kind.value, "name": name}
             self._audit.append("peer.revoked", told, actor=actor, session=session)
         self.tell_revoked(kind, name)
+
+    def renew(self, certificate_pem: bytes, issue: Issue) -> Certificate:
+        """Another certificate for the peer that holds this one, which goes on to count.
+
+        Raises :class:`Unauthenticated` as :meth:`admit` does, and :class:`Conflict` for a peer
+        that has more than a few already.
+        """
+        peer = self.admit(certificate_pem)
+        live = select(func.count()).where(
+            PeerRow.kind == peer.kind,
+            PeerRow.name == peer.name,
+            PeerRow.revoked.is_(None),
+            PeerRow.expires > utc_now(),
+        )
+        with self._database.write() as session:
+            if (session.scalar(live) or 0) >= _MOST_CERTIFICATES:
+                raise Conflict(
+                    f"{peer.kind} {peer.name!r} has {_MOST_CERTIFICATES} certificates that count",
+                    remedy="use the newest one",
+                )
+            certificate = issue(peer.kind, peer.name)
+            _insert(session, peer.kind, peer.name, certificate, peer.identity)
+            told = {
+                "kind": peer.kind.value, "name": peer.name,
+                "certificate": fingerprint(certificate),
+            }  # fmt: skip
+            self._audit.append("peer.renewed", told, actor=peer.name, session=session)
+        return certificate
 
 
 def revoke_everybody(database: Database, audit: AuditSink) -> int:
@@ -109,6 +144,12 @@ def add_row(
 ) -> Peer:
     """Enrol a certificate; those that the peer had before stop to count."""
     revoke_rows(session, kind, name)
+    return _insert(session, kind, name, certificate, identity)
+
+
+def _insert(
+    session: Session, kind: PeerKind, name: str, certificate: Certificate, identity: bytes
+) -> Peer:
     row = PeerRow(
         fingerprint=fingerprint(certificate),
         kind=kind.value,

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+from cryptography.hazmat.primitives.serialization import Encoding
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fedgate.errors import (
@@ -96,6 +97,11 @@ class LinkService:
                 "DownloadCargo": grpc.unary_stream_rpc_method_handler(
                     self.download_cargo, pb.CargoRequest.FromString, None
                 ),
+                "RenewCertificate": grpc.unary_unary_rpc_method_handler(
+                    self.renew_certificate,
+                    pb.CertificateRequest.FromString,
+                    pb.Certificate.SerializeToString,
+                ),
                 "UploadOutput": grpc.stream_unary_rpc_method_handler(
                     self.upload_output, None, pb.Receipt.SerializeToString
                 ),
@@ -103,8 +109,8 @@ class LinkService:
         )
 
     async def _peer(self, context: Context) -> tuple[PeerKind, str]:
-        pem = b"".join((context.auth_context() or {}).get("x509_pem_cert", ()))
         try:
+            pem = _pem_of(context)
             self._end_with(peer_of(pem), context)
             peer = await asyncio.to_thread(self._state.peers.admit, pem)
         except FedgateError as error:
@@ -118,6 +124,21 @@ class LinkService:
         self._calls.join(holder, call)
         leave: Any = lambda _: self._calls.leave(holder, call)  # noqa: E731 (its stub is too narrow)
         context.add_done_callback(leave)
+
+    async def renew_certificate(
+        self, request: pb.CertificateRequest, context: Context
+    ) -> pb.Certificate:
+        issue, csr = self._state.authority.issue, request.csr
+        try:
+            renewed = await asyncio.to_thread(
+                self._state.peers.renew,
+                _pem_of(context),
+                lambda kind, name: issue(csr, kind, name),
+            )
+        except FedgateError as error:
+            await _abort(context, error)
+            raise
+        return pb.Certificate(pem=renewed.public_bytes(Encoding.PEM))
 
     # -- the control stream --------------------------------------------------------------------
 
@@ -357,6 +378,11 @@ class LinkService:
 def holder_of(kind: PeerKind, name: str) -> str:
     """What the calls of a peer are kept under."""
     return f"{kind}:{name}"
+
+
+def _pem_of(context: Context) -> bytes:
+    """The certificate with which the caller opened its connection."""
+    return b"".join((context.auth_context() or {}).get("x509_pem_cert", ()))
 
 
 def _chunk(message: bytes) -> pb.Chunk:

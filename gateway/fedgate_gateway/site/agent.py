@@ -15,7 +15,7 @@ from fedgate.errors import Conflict, Denied, FedgateError
 from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import ProjectConfig, SiteConfig, load_config
 from fedgate_gateway.link.cargo import fetch_bundle
-from fedgate_gateway.link.client import LinkClient, LinkCredentials, load_identity
+from fedgate_gateway.link.client import LinkClient, load_identity
 from fedgate_gateway.link.methods import PROTOCOL
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.policy import digest
@@ -50,7 +50,7 @@ class SiteAgent:
         self._ended: dict[str, SiteJob] = {}  # here, as far as the gateway has not said so
         self._tasks: set[asyncio.Task[None]] = set()
         self.link = LinkClient(
-            config.gateway, LinkCredentials.load(config.data),
+            config.gateway, config.data,
             hello=self._hello, on_message=self._on_message,
             on_up=self._on_up, on_down=self._on_down,
         )  # fmt: skip
