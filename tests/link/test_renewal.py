@@ -126,10 +126,8 @@ def test_a_certificate_is_replaced_while_its_stream_goes_on(tmp_path: Path) -> N
         while peer.credentials.certificate == before.certificate:
             await asyncio.sleep(0.02)
         assert link.up.is_set(), "the control stream was not touched"
-        fresh = fingerprint(load_certificate(peer.credentials.certificate))
         assert link.bulk is not None
         assert link._credentials == peer.credentials, "what comes next shows the new one"
-        assert fresh not in gateway.seen
         await ended(running)
         await server.stop(0)
 

@@ -33,8 +33,7 @@ async def keep_renewed(target: str, folder: Path) -> None:
         credentials = LinkCredentials.load(folder)
         if datetime.now(UTC) >= credentials.due():
             try:
-                await renew(target, folder, credentials)
-                continue
+                credentials = await renew(target, folder, credentials)
             except FedgateError as error:
                 days = credentials.left().total_seconds() / 86400
                 log.warning(
