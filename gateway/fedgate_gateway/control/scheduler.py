@@ -16,6 +16,8 @@ from typing import Any
 
 from fedgate.errors import FedgateError, InvalidTransition
 from fedgate.job import JobEvent, JobState
+from fedgate_gateway.control.fair_order import FairOrder
+from fedgate_gateway.control.faults import Faults
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import BundleRecord, Decision, JobRecord, JobSite
 from fedgate_gateway.control.state import GatewayState
@@ -58,6 +60,8 @@ class Scheduler:
         self._refused: dict[str, set[str]] = {}
         self._absent: dict[str, float] = {}  # job -> since when its enclave is gone
         self._missing: dict[tuple[str, str], float] = {}  # (job, site) likewise; inf: it was told
+        self._faults = Faults()
+        self._order = FairOrder()
         self._wake = asyncio.Event()
 
     def nudge(self) -> None:
@@ -84,17 +88,41 @@ class Scheduler:
         jobs = self._state.jobs
         await self._ledger.do(jobs.expire_due)
         active = await self._ledger.do(lambda: jobs.in_states(*_PENDING, *_ACTIVE))
-        for job in active:
-            sites = await asyncio.to_thread(jobs.job_sites, job.id)
-            try:
-                await self._advance(job, sites)
-            except InvalidTransition as error:  # somebody else was faster; look again next time
-                log.info("job %s: %s", job.id, error)
         alive = {job.id for job in active}
+        self._faults.keep(alive)
         for job_id in [j for j in self._router.routes if j not in alive]:
-            await self._announce_end(job_id)
+            try:
+                await self._announce_end(job_id)
+            except Exception:  # of this job: it is tried again, and the others have ended too
+                log.exception("job %s: its end could not be announced", job_id)
+        queued = [job for job in active if job.state is JobState.QUEUED]
+        under_way = [job for job in active if job.state in _ACTIVE]
+        others = [job for job in active if job.state is not JobState.QUEUED]
+        for job in [*others, *self._order.of(queued, under_way)]:
+            await self._move_on(job)
         for key in [k for k in self._offered if k[0] not in alive]:
             del self._offered[key]
+
+    async def _move_on(self, job: JobRecord) -> None:
+        """One job that cannot be moved on stops no other, and is not tried for ever."""
+        try:
+            sites = await asyncio.to_thread(self._state.jobs.job_sites, job.id)
+            await self._advance(job, sites)
+            self._faults.clear(job.id)
+        except InvalidTransition as error:  # somebody else was faster; look again next time
+            log.info("job %s: %s", job.id, error)
+        except Exception as error:
+            log.exception("job %s: it could not be moved on", job.id)
+            if self._faults.add(job.id):
+                await self._give_up(job.id, error)
+
+    async def _give_up(self, job_id: str, error: Exception) -> None:
+        what = error.what if isinstance(error, FedgateError) else type(error).__name__
+        reason = f"the gateway cannot move it on: {what}; its log says more"
+        try:
+            await self._transition(job_id, JobEvent.FAIL, reason=reason)
+        except Exception:
+            log.exception("job %s: it could not be given up either", job_id)
 
     async def _advance(self, job: JobRecord, sites: Sequence[JobSite]) -> None:
         match job.state:
@@ -174,6 +202,7 @@ class Scheduler:
         self._router.routes[job.id] = Route(job.id, enclave.name, frozenset(taking), job.project)
         assigned = await self._transition(job.id, JobEvent.ASSIGN, enclave=enclave.name)
         if assigned is not None:
+            self._order.started(assigned)
             await self._keep(assigned, sites)
 
     def _has_room(self, site: str) -> bool:

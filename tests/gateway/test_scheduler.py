@@ -1,0 +1,158 @@
+"""Who is next: everybody's turn comes, and no job stops another."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fedgate.job import JobEvent, JobState
+from fedgate_gateway.control import faults
+from fedgate_gateway.control.fair_order import FairOrder
+from fedgate_gateway.control.faults import Faults
+from fedgate_gateway.control.principal import Principal, Scope
+from fedgate_gateway.control.records import Decision, JobRecord, SubmitOptions
+from fedgate_gateway.control.scheduler import Scheduler
+from fedgate_gateway.pki import PeerKind
+from fedgate_gateway.relay.connections import Connection, Connections
+from fedgate_gateway.relay.router import Router
+from fedgate_proto.v1 import link_pb2 as pb
+
+
+class Inline:
+    """A ledger that writes at once."""
+
+    async def do(self, call: Callable[[], Any]) -> Any:
+        return call()
+
+
+class NoSpool:
+    def forget_job(self, job: str) -> None:
+        pass
+
+
+class Stage:
+    """A scheduler over a real database; peers are connections that nobody reads."""
+
+    def __init__(self, state: Any, archive: bytes) -> None:
+        self.state, self.archive = state, archive
+        self.connections = Connections()
+        self.router = Router(self.connections, state.registry)
+        self.scheduler = Scheduler(state, Inline(), self.connections, self.router, NoSpool())  # type: ignore[arg-type]
+
+    def connect(self, kind: PeerKind, name: str, jobs: int) -> None:
+        hello = pb.PeerHello(max_jobs=jobs, frameworks=[pb.Framework(name="toml")])
+        self.connections.add(Connection(kind, name, hello))
+
+    def queued(self, who: str, project: str = "health", **options: Any) -> str:
+        principal = Principal(who, "", frozenset({Scope.JOBS_WRITE}))
+        submitting = self.state.jobs.submit(
+            self.archive, SubmitOptions(project, **options), principal
+        )
+        job = asyncio.run(submitting)
+        for site in self.state.jobs.job_sites(job.id):
+            self.state.jobs.set_site_decision(job.id, site.site, Decision.ACCEPTED)
+        self.state.jobs.transition(job.id, JobEvent.ACCEPT)
+        return str(job.id)
+
+    def look(self) -> None:
+        asyncio.run(self.scheduler.reconcile())
+
+    def under_way(self) -> list[str]:
+        return [job.id for job in self.state.jobs.in_states(JobState.STARTING)]
+
+    def end(self, job: str) -> None:
+        self.state.jobs.transition(job, JobEvent.CANCEL)
+        self.look()
+
+
+@pytest.fixture
+def stage(state: Any, archive: bytes) -> Stage:
+    return Stage(state, archive)
+
+
+def record(number: int, project: str, submitter: str) -> JobRecord:
+    fields = {f.name: None for f in dataclasses.fields(JobRecord)}
+    return JobRecord(**{**fields, "id": f"{number:03}", "project": project, "submitter": submitter})  # type: ignore[arg-type]
+
+
+def order(queued: list[tuple[str, str]], under_way: list[tuple[str, str]] = []) -> list[int]:  # noqa: B006
+    made = [record(n, *who) for n, who in enumerate(queued)]
+    return [int(j.id) for j in FairOrder().of(made, [record(900, *who) for who in under_way])]
+
+
+def test_projects_take_turns_and_then_their_submitters_oldest_first() -> None:
+    a, b, c = ("p", "ann"), ("p", "bob"), ("q", "cem")
+    assert order([a, a, a]) == [0, 1, 2]
+    assert order([a, a, a, b]) == [0, 3, 1, 2]
+    assert order([a, a, a, b, c, c]) == [0, 4, 3, 5, 1, 2]
+    assert order([a, b, c], under_way=[a]) == [2, 1, 0]
+    assert order([a, b, c], under_way=[a, c]) == [1, 2, 0]
+    assert order([]) == []
+
+
+def test_two_hundred_jobs_of_one_submitter_keep_nobody_else_waiting(stage: Stage) -> None:
+    stage.connect(PeerKind.ENCLAVE, "enclave-1", 1)
+    many = [stage.queued("ann") for _ in range(30)]
+    stage.look()
+    assert stage.under_way() == many[:1]
+    one, other = stage.queued("bob"), stage.queued("cem", "other")
+    for expected in (other, one, many[1], many[2]):
+        (running,) = stage.under_way()
+        stage.end(running)
+        assert stage.under_way() == [expected]
+
+
+def test_a_job_that_waits_for_a_busy_site_blocks_no_other(stage: Stage) -> None:
+    stage.connect(PeerKind.ENCLAVE, "enclave-1", 9)
+    stage.connect(PeerKind.SITE, "site-1", 1)
+    first = stage.queued("ann", sites=("site-1",))
+    stage.look()
+    large, small = stage.queued("ann"), stage.queued("ann", sites=("site-2",))
+    stage.look()
+    assert stage.under_way() == [first, small]
+    stage.end(first)
+    assert set(stage.under_way()) == {small, large}
+
+
+def test_a_job_that_raises_stops_no_other_and_ends_with_a_reason(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    stage.scheduler._faults = Faults(lambda: now[0])
+    stage.connect(PeerKind.ENCLAVE, "enclave-1", 9)
+    bad, good = stage.queued("ann"), stage.queued("ann")
+    read = stage.state.jobs.job_sites
+
+    def damaged(job: str) -> Any:
+        if job == bad:
+            raise KeyError("Patient 4711")
+        return read(job)
+
+    monkeypatch.setattr(stage.state.jobs, "job_sites", damaged)
+    stage.look()
+    assert stage.under_way() == [good]
+    assert stage.state.jobs.get(bad).state is JobState.QUEUED  # it may have been a moment's trouble
+    now[0] = faults.GIVE_UP_SECONDS
+    stage.look()
+    ended = stage.state.jobs.get(bad)
+    assert ended.state is JobState.FAILED
+    assert "cannot move it on: KeyError" in ended.reason
+    assert "Patient" not in ended.reason
+    assert stage.under_way() == [good]
+
+
+def test_trouble_that_passes_is_forgotten() -> None:
+    now = [0.0]
+    book = Faults(lambda: now[0])
+    assert not book.add("job-1")
+    now[0] = faults.GIVE_UP_SECONDS - 1
+    book.clear("job-1")
+    assert not book.add("job-1")
+    now[0] = 2 * faults.GIVE_UP_SECONDS
+    assert book.add("job-1")
+    book.keep([])
+    assert not book.add("job-1")
