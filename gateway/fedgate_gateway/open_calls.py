@@ -8,29 +8,57 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from fedgate_gateway.shares import Hold
+
+#: The call that is served in this context, where somebody keeps account of it.
+SERVING: ContextVar[OpenCall | None] = ContextVar("serving", default=None)
 
 
 class OpenCall:
-    """A task that serves somebody."""
+    """A task that serves somebody, and what it holds of shares as long as it lasts."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_claim: Callable[[str], Hold | None] = lambda _holder: None) -> None:
+        """``on_claim`` is asked once it is known whom this serves; it may refuse."""
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._loop = asyncio.get_running_loop()
+        self._on_claim = on_claim
+        self._holds: list[Hold] = []
+        self.holder = ""
         #: It was ended by us: whoever catches its cancellation knows why.
         self.ended = False
         self.over = False
 
-    def end(self) -> None:
-        """Cancel the task, from any thread."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._end)
+    def claimed(self, holder: str) -> None:
+        first, self.holder = not self.holder, holder
+        hold = self._on_claim(holder) if first else None
+        if hold is not None:
+            self.keep(hold)
 
-    def _end(self) -> None:
+    def keep(self, hold: Hold) -> None:
+        """Until the call is over."""
+        self._holds.append(hold)
+
+    def end(self, after: float = 0.0) -> None:
+        """Cancel the task, from any thread, after so many seconds."""
+        if not self._loop.is_closed():
+            later = lambda: self._loop.call_later(after, self.cancel)  # noqa: E731
+            self._loop.call_soon_threadsafe(later if after > 0 else self.cancel)
+
+    def cancel(self) -> None:
+        """On its own loop. Idempotent."""
         if not (self.over or self.ended or self._task.done()):
             self.ended = True
             self._task.cancel()
+
+    def close(self) -> None:
+        self.over = True
+        for hold in self._holds:
+            hold.give_back()
 
 
 class OpenCalls:
@@ -41,19 +69,23 @@ class OpenCalls:
         self._calls: dict[str, set[OpenCall]] = defaultdict(set)
 
     def join(self, holder: str, call: OpenCall) -> None:
-        """Before the access is checked: what is revoked in between must not be missed."""
+        """Before the access is checked: what is revoked in between must not be missed.
+
+        Raises :class:`~fedgate.errors.LimitReached` where the holder has too many of its kind.
+        """
         with self._lock:
             self._calls[holder].add(call)
+        call.claimed(holder)
 
-    def leave(self, holder: str, call: OpenCall) -> None:
-        """Idempotent."""
-        call.over = True
+    def leave(self, call: OpenCall) -> None:
+        """Idempotent; gives back whatever the call held."""
+        call.close()
         with self._lock:
-            calls = self._calls.get(holder)
+            calls = self._calls.get(call.holder)
             if calls is not None:
                 calls.discard(call)
                 if not calls:
-                    del self._calls[holder]
+                    del self._calls[call.holder]
 
     def end(self, holder: str) -> None:
         """End everything that is open for ``holder``."""

@@ -17,7 +17,6 @@ from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.scheduler import Scheduler
 from fedgate_gateway.control.state import GatewayState, open_database, open_gateway_state
 from fedgate_gateway.link import methods
-from fedgate_gateway.open_calls import OpenCalls
 from fedgate_gateway.pki import PeerKind, ServerFiles
 from fedgate_gateway.relay.connections import Connections
 from fedgate_gateway.relay.router import Router, Tamper
@@ -61,14 +60,13 @@ async def _run(config: GatewayConfig, lease: Lease, tamper: Tamper | None) -> No
     state.presence = lambda kind, name: connections.online(PeerKind(kind), name)
     state.site_frames = connections.site_frames
     loop = asyncio.get_running_loop()
-    calls = OpenCalls()
 
     def revoked(kind: PeerKind, name: str) -> None:
         _on_loop(loop, lambda: connections.close(kind, name))
-        calls.end(holder_of(kind, name))
+        state.calls.end(holder_of(kind, name))
 
     state.peers.on_revoked(revoked)
-    service = LinkService(state, ledger, connections, router, spool, scheduler, calls)
+    service = LinkService(state, ledger, connections, router, spool, scheduler, state.calls)
     files = state.authority.server_files(config.hostnames)
     server = await _link_server(config, files, service)
     stop = asyncio.Event()

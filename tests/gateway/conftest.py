@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import shutil
+import threading
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +25,7 @@ from fedgate import Adapter, BundleTree, Manifest
 from fedgate.bundle import pack_files
 from fedgate.errors import UnknownFramework, UnsupportedVersion
 from fedgate_gateway.api.app import create_app
+from fedgate_gateway.api.server import serve
 from fedgate_gateway.config import GatewayConfig, GatewayLimits, GatewayProject, Listen
 from fedgate_gateway.control.principal import Principal, Scope
 from fedgate_gateway.control.records import JobRecord, SubmitOptions
@@ -202,3 +205,51 @@ def submit(state: GatewayState, archive: bytes, alice: Principal) -> Callable[..
         return asyncio.run(state.jobs.submit(bundle, SubmitOptions(project, **options), alice))
 
     return run
+
+
+@contextmanager
+def serve_app(app, authority, hostnames=("localhost", "127.0.0.1")):
+    """The app on a port of its own, in a loop on a thread of its own."""
+    ready, port, loop, stop = threading.Event(), [], [], []
+
+    def run():
+        async def main():
+            loop.append(asyncio.get_running_loop())
+            stop.append(asyncio.Event())
+
+            def began(chosen):
+                port.append(chosen)
+                ready.set()
+
+            await serve(
+                app,
+                host="127.0.0.1",
+                port=0,
+                tls=authority.server_files(list(hostnames)),
+                stop=stop[0],
+                ready=began,
+            )
+
+        asyncio.run(main())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert ready.wait(20)
+    try:
+        yield f"https://127.0.0.1:{port[0]}"
+    finally:
+        loop[0].call_soon_threadsafe(stop[0].set)
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def serving():
+    """``with serving(app, authority) as url``: an app on a port of its own, over real TLS."""
+    return serve_app
+
+
+@pytest.fixture
+def url(state):
+    with serve_app(create_app(state), state.authority) as address:
+        yield address

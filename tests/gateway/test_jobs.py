@@ -18,6 +18,7 @@ from fedgate.errors import (
     Denied,
     InvalidMessage,
     InvalidTransition,
+    LimitReached,
     NotFound,
 )
 from fedgate.job import TRANSITIONS, JobEvent, JobState
@@ -397,12 +398,11 @@ def test_an_upload_that_died_is_in_nobodys_way(state):
 
 
 def test_a_job_that_floods_is_stopped_but_can_still_end(state, submit, monkeypatch):
-    from fedgate_gateway.control import events
 
     job = submit()
-    monkeypatch.setattr(events, "MAX_EVENTS", 4)
+    monkeypatch.setattr(state.jobs._events, "_most", 4)
     state.jobs.record_all(job.id, [("log", {}), ("log", {})])
-    with pytest.raises(Conflict, match="too much"):
+    with pytest.raises(LimitReached, match="too much"):
         state.jobs.record(job.id, "log", {})
     assert state.jobs.transition(job.id, JobEvent.FAIL).state is JobState.FAILED
 

@@ -8,8 +8,6 @@ import asyncio
 import socket
 import ssl
 import stat
-import threading
-from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -22,48 +20,6 @@ from fedgate_gateway.pki import Authority, Credentials, PeerKind, peer_of
 from fedgate_gateway.pki.enrol import enrol, trusting
 
 pytestmark = pytest.mark.e2e
-
-
-@contextmanager
-def serving(app, authority, hostnames=("localhost", "127.0.0.1")):
-    """The app on a port of its own, in a loop on a thread of its own."""
-    ready, port, loop, stop = threading.Event(), [], [], []
-
-    def run():
-        async def main():
-            loop.append(asyncio.get_running_loop())
-            stop.append(asyncio.Event())
-
-            def began(chosen):
-                port.append(chosen)
-                ready.set()
-
-            await serve(
-                app,
-                host="127.0.0.1",
-                port=0,
-                tls=authority.server_files(list(hostnames)),
-                stop=stop[0],
-                ready=began,
-            )
-
-        asyncio.run(main())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert ready.wait(20)
-    try:
-        yield f"https://127.0.0.1:{port[0]}"
-    finally:
-        loop[0].call_soon_threadsafe(stop[0].set)
-        thread.join(20)
-        assert not thread.is_alive()
-
-
-@pytest.fixture
-def url(state):
-    with serving(create_app(state), state.authority) as address:
-        yield address
 
 
 def test_a_site_enrols_with_nothing_but_its_token(url, state, tmp_path):
@@ -92,7 +48,7 @@ def test_refusals_reach_the_newcomer_as_they_are(url, state, tmp_path):
     assert not Credentials.of(tmp_path / "site").complete
 
 
-def test_an_impostor_never_sees_the_token(state, tmp_path):
+def test_an_impostor_never_sees_the_token(serving, state, tmp_path):
     """Another gateway answers at the address: another CA, so the newcomer stops."""
     from fastapi import FastAPI, Request, Response
 
@@ -116,7 +72,7 @@ def test_an_impostor_never_sees_the_token(state, tmp_path):
     assert seen == []
 
 
-def test_an_impostor_that_shows_the_true_ca_does_not_get_the_token_either(state, tmp_path):
+def test_an_impostor_that_shows_the_true_ca_does_not_get_the_token_either(serving, state, tmp_path):
     """The true CA's certificate is public; without its key, TLS then fails."""
     from fastapi import FastAPI, Request, Response
 
@@ -140,7 +96,7 @@ def test_an_impostor_that_shows_the_true_ca_does_not_get_the_token_either(state,
     assert seen == []
 
 
-def test_a_peers_certificate_cannot_serve_as_the_gateway(url, state, tmp_path):
+def test_a_peers_certificate_cannot_serve_as_the_gateway(serving, url, state, tmp_path):
     """A site uses its own certificate, issued by the true CA, to play the gateway."""
     from fastapi import FastAPI, Response
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fedgate_gateway.api import problems
 from fedgate_gateway.api.limits import BodyLimit, SafeHeaders
 from fedgate_gateway.api.metrics import GatewayCollector, RequestMetrics
+from fedgate_gateway.api.open_requests import OpenRequests
 from fedgate_gateway.api.openapi import describe
 from fedgate_gateway.api.routes import (
     PREFIX,
@@ -50,7 +51,13 @@ def create_app(state: GatewayState) -> FastAPI:
     uploads = open_doors(app, office)
     # The last one added is the outermost.
     limit = state.config.limits.bundle_bytes + OVERHEAD_BYTES
-    app.add_middleware(BodyLimit, uploads={f"{PREFIX}/jobs", *uploads}, upload_bytes=limit)
+    limits = state.config.limits
+    paths = {f"{PREFIX}/jobs", *uploads}
+    idle = limits.idle_seconds
+    app.add_middleware(BodyLimit, uploads=paths, upload_bytes=limit, idle_seconds=idle)
+    app.add_middleware(
+        OpenRequests, calls=state.calls, shares=state.shares, uploads=paths, idle_seconds=idle
+    )
     app.add_middleware(SafeHeaders)
     app.add_middleware(RequestMetrics, state=state)
     state.registry.register(GatewayCollector(state))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from contextlib import suppress
 
@@ -10,22 +11,25 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedgate.bundle import KIB
-from fedgate.errors import BundleTooLarge
+from fedgate.errors import BundleTooLarge, DeadlineExceeded
 from fedgate_gateway.api.problems import problem
 
 #: For everything but the upload of a bundle, which counts for itself.
 BODY_BYTES = 256 * KIB
 
 
-class _OversizeError(ClientDisconnect):
-    """A body went over the limit while it was read; to the application its sender is gone."""
+class _RefusedError(ClientDisconnect):
+    """A body is too large, or stands still; to the application its sender is gone."""
 
 
 class BodyLimit:
     """Refuses larger bodies by their declared size, and stops reading those that lie."""
 
-    def __init__(self, app: ASGIApp, *, uploads: Collection[str], upload_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, uploads: Collection[str], upload_bytes: int, idle_seconds: float
+    ) -> None:
         """``uploads``: the paths on which a bundle may come."""
+        self._idle_seconds = idle_seconds
         self._app = app
         self._uploads = frozenset(uploads)
         self._upload_bytes = upload_bytes
@@ -43,28 +47,37 @@ class BodyLimit:
         await self._counted(scope, receive, send, limit)
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        received, answered, over = 0, False, False
+        received, answered, whole = 0, False, False
+        refusal: ASGIApp | None = None
 
         async def counting() -> Message:
-            nonlocal received, over
-            message = await receive()
+            nonlocal received, refusal, whole
+            if whole:  # what comes now is that the sender has gone
+                return await receive()
+            try:
+                async with asyncio.timeout(self._idle_seconds):
+                    message = await receive()
+            except TimeoutError:
+                refusal = _idle(scope, self._idle_seconds)
+                raise _RefusedError from None
             received += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if received > limit:
-                over = True
-                raise _OversizeError
+                refusal = _refusal(scope, limit)
+                raise _RefusedError
             return message
 
         async def watching(message: Message) -> None:
             nonlocal answered
-            if over and not answered:
+            if refusal is not None and not answered:
                 return  # whatever the framework makes of the interruption, ours is the answer
             answered = True
             await send(message)
 
-        with suppress(_OversizeError):
+        with suppress(_RefusedError):
             await self._app(scope, counting, watching)
-        if over and not answered:
-            await _refusal(scope, limit)(scope, receive, send)
+        if refusal is not None and not answered:
+            await refusal(scope, receive, send)
 
 
 class SafeHeaders:
@@ -92,5 +105,17 @@ def _refusal(scope: Scope, limit: int) -> ASGIApp:
         "the request is too large",
         why=f"the limit here is {limit} bytes",
         remedy="leave data and models out of the workload, or raise limits.bundle_bytes",
+        headers={"Connection": "close"},
+    )
+
+
+def _idle(scope: Scope, seconds: float) -> ASGIApp:
+    return problem(
+        scope["path"],
+        408,
+        DeadlineExceeded.code,
+        "the request stood still",
+        why=f"nothing came for {seconds:g} s",
+        remedy="send it again",
         headers={"Connection": "close"},
     )

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from fedgate.errors import FedgateError, Unauthenticated
+from fedgate.errors import FedgateError, LimitReached, Unauthenticated
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
@@ -76,8 +76,11 @@ def problem(
 
 
 def problem_of(error: FedgateError, path: str) -> JSONResponse:
-    challenge = isinstance(error, Unauthenticated)
-    headers = {"WWW-Authenticate": 'Bearer realm="fedgate"'} if challenge else None
+    headers: dict[str, str] = {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="fedgate"'
+    if isinstance(error, LimitReached):
+        headers["Retry-After"] = str(error.retry_after)
     return problem(
         path,
         error.status,

@@ -40,6 +40,23 @@ class GatewayLimits(Section):
     spool_job_bytes: int = Field(default=32 * 1024 * MIB, gt=0)
     #: … and from one site. What finds no room waits for it, and fails after half a minute.
     spool_site_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
+    #: Streams of events that one token may have open …
+    streams_token: int = Field(default=32, gt=0)
+    #: … and all together.
+    streams: int = Field(default=256, gt=0)
+    #: Bundles that one token may send at a time …
+    uploads_token: int = Field(default=4, gt=0)
+    #: … and all together.
+    uploads: int = Field(default=32, gt=0)
+    #: Submissions, bundles, outputs and exports of the log that one token may ask for in a minute;
+    #: enrolments that one address may.
+    expensive_per_minute: int = Field(default=240, gt=0)
+    #: Jobs of one submitter that may wait in review and in the queue …
+    pending_jobs_submitter: int = Field(default=500, gt=0)
+    #: … and of one project.
+    pending_jobs_project: int = Field(default=2000, gt=0)
+    #: Events that are kept of one job, besides its states.
+    events_job: int = Field(default=50_000, gt=0)
     #: Seconds that a transfer or upload may stand still before it is broken off.
     idle_seconds: float = Field(default=60, gt=0)
     #: One released model, log or archive of artifacts.

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from fedgate.errors import Conflict, InvalidMessage
+from fedgate.errors import InvalidMessage, LimitReached
 from fedgate_gateway.control import rows
 from fedgate_gateway.control.bell import Bell
 from fedgate_gateway.control.records import OUTPUT_EVENT, SITE_EVENT, STATE_EVENT, EventRecord
@@ -20,8 +20,6 @@ from fedgate_gateway.store import Database
 from fedgate_gateway.store.tables import JobEventRow
 
 MAX_EVENT_BYTES = 64 * 1024
-#: State changes always find room; progress and logs beyond this are refused.
-MAX_EVENTS = 50_000
 #: Written only together with what they tell of.
 _RESERVED = frozenset({STATE_EVENT, SITE_EVENT, OUTPUT_EVENT})
 _KIND = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
@@ -32,8 +30,10 @@ _LOOK_AGAIN = 5.0
 class JobEvents:
     """The events of all jobs."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, most: int) -> None:
+        """State changes always find room; progress and logs beyond ``most`` of a job do not."""
         self._database = database
+        self._most = most
         self.bell = Bell()
 
     def record_all(
@@ -44,10 +44,12 @@ class JobEvents:
         with self._database.write() as session:
             rows.job_row(session, job_id)
             count = select(func.count()).where(JobEventRow.job == job_id)
-            if (session.scalar(count) or 0) + len(events) > MAX_EVENTS:
-                raise Conflict(
+            if (session.scalar(count) or 0) + len(events) > self._most:
+                raise LimitReached(
                     f"{job_id} has told too much",
-                    why=f"at most {MAX_EVENTS} events are kept of one job",
+                    why=f"at most {self._most} events are kept of one job",
+                    remedy="let it tell less, or have limits.events_job raised",
+                    limit="job",
                 )
             added = [add_event(session, job_id, kind, data) for kind, data in events]
             told = [rows.event_record(row) for row in added]

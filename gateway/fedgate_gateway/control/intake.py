@@ -19,6 +19,7 @@ from fedgate_gateway.control import rows
 from fedgate_gateway.control.audit_sink import AuditSink
 from fedgate_gateway.control.ids import new_job_id
 from fedgate_gateway.control.opaque_needs import SiteFrames, check_frames
+from fedgate_gateway.control.pending_shares import require_room
 from fedgate_gateway.control.principal import Principal
 from fedgate_gateway.control.records import (
     STATE_EVENT,
@@ -82,6 +83,7 @@ class Intake:
         request = await asyncio.to_thread(request_hash, archive, options)
         if (earlier := self._repeated(options, principal, request)) is not None:
             return earlier
+        await asyncio.to_thread(self._require_room, options, principal)
         submission, decision = await asyncio.to_thread(self._check, archive, options, principal)
         key = bundle_key(submission.bundle)
         with suppress(Conflict):  # content-addressed: what is there already is the same
@@ -94,6 +96,11 @@ class Intake:
             if (earlier := self._repeated(options, principal, request)) is not None:
                 return earlier
             return await asyncio.to_thread(self._store, checked)
+
+    def _require_room(self, options: SubmitOptions, principal: Principal) -> None:
+        """Before the archive costs anything; what counts is asked again when it is stored."""
+        with self.database.read() as session:
+            require_room(session, self.limits, options.project, principal.name)
 
     def _check(
         self, archive: bytes, options: SubmitOptions, principal: Principal
@@ -135,6 +142,7 @@ class Intake:
     def _store(self, checked: _Checked) -> JobRecord:
         submission, actor = checked.submission, checked.principal.name
         with self.database.write() as session:
+            require_room(session, self.limits, submission.project, submission.submitter)
             row = _insert(session, checked, self.limits.pending_seconds)
             told = {"state": JobState.SUBMITTED.value, "reason": ""}
             add_event(session, row.id, STATE_EVENT, told)

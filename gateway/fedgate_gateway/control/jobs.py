@@ -70,7 +70,7 @@ class JobService:
         self._objects = objects
         self._audit = audit
         self._limits = limits or GatewayLimits()
-        self._events = JobEvents(database)
+        self._events = JobEvents(database, self._limits.events_job)
         self._outputs = JobOutputs(database, audit)
         self._intake = Intake(
             database, objects, audit, policy, projects, self._limits, recognise, site_frames

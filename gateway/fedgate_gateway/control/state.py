@@ -12,11 +12,13 @@ from fedgate.plugins import recognise as recognise_installed
 from fedgate_gateway.audit.log import AuditLog
 from fedgate_gateway.audit.signer import LogSigner
 from fedgate_gateway.config import GatewayConfig
+from fedgate_gateway.control.api_shares import ApiShares
 from fedgate_gateway.control.jobs import JobService
 from fedgate_gateway.control.opaque_needs import SiteFrames
 from fedgate_gateway.control.submission import Recognise, SubmitPolicy
 from fedgate_gateway.control.submit_policy import project_policies
 from fedgate_gateway.control.tokens import Tokens
+from fedgate_gateway.open_calls import OpenCalls
 from fedgate_gateway.pki import Authority, PeerKind
 from fedgate_gateway.pki.enrolment import Enrolments, open_authority
 from fedgate_gateway.pki.peers import Peers
@@ -53,6 +55,9 @@ class GatewayState:
     peers: Peers
     enrolments: Enrolments
     jobs: JobService
+    #: What is open for peers and tokens, and what a token may have of the API.
+    calls: OpenCalls
+    shares: ApiShares
     presence: Presence = nobody_linked
     site_frames: SiteFrames = nobody_says
     #: Whatever is registered here is served at /metrics.
@@ -88,7 +93,8 @@ def open_gateway_state(
     audit = AuditLog(database.engine, LogSigner.open(data / "audit.key"))
     peers = Peers(database, audit)
     authority = open_authority(data / "pki", peers, peer_days=config.limits.certificate_days)
-    tokens = Tokens(database, audit)
+    calls = OpenCalls()
+    tokens = Tokens(database, audit, calls)
     tokens.bootstrap(data / ADMIN_TOKEN_FILE)
     jobs = JobService(
         database,
@@ -111,5 +117,7 @@ def open_gateway_state(
         peers=peers,
         enrolments=Enrolments(database, authority, peers, audit),
         jobs=jobs,
+        calls=calls,
+        shares=ApiShares(config.limits),
     )
     return state

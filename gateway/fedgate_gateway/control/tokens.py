@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from fedgate.errors import Conflict, InvalidMessage, NotFound, Unauthenticated
 from fedgate_gateway.control.audit_sink import AuditSink
 from fedgate_gateway.control.principal import Principal, Scope
+from fedgate_gateway.open_calls import SERVING, OpenCalls
 from fedgate_gateway.pki.private_files import write_private
 from fedgate_gateway.store import Database
 from fedgate_gateway.store.base import utc_now
@@ -42,9 +43,13 @@ class TokenRecord:
 class Tokens:
     """Makes, checks and revokes tokens. Quick and thread-safe."""
 
-    def __init__(self, database: Database, audit: AuditSink) -> None:
+    def __init__(
+        self, database: Database, audit: AuditSink, calls: OpenCalls | None = None
+    ) -> None:
+        """``calls``: what is open ends with the token that it was admitted with."""
         self._database = database
         self._audit = audit
+        self._calls = calls or OpenCalls()
 
     def authenticate(self, text: str) -> Principal:
         """Whose token this is; raises :class:`Unauthenticated`."""
@@ -55,7 +60,7 @@ class Tokens:
         # comparison in constant time holds whatever the database compares by.
         if row is None or not hmac.compare_digest(row.hash, digest):
             raise _invalid()
-        return _principal(row)
+        return self._admit(row)
 
     def principal(self, token_id: str) -> Principal:
         """Whoever a token stands for, if it still counts; raises :class:`Unauthenticated`."""
@@ -63,7 +68,17 @@ class Tokens:
             row = session.get(TokenRow, token_id)
         if row is None:
             raise _invalid()
-        return _principal(row)
+        return self._admit(row)
+
+    def _admit(self, row: TokenRow) -> Principal:
+        who, call = _principal(row), SERVING.get()
+        if call is None or call.holder == row.id:
+            return who
+        self._calls.join(row.id, call)
+        if row.expires is not None:
+            call.end(after=(row.expires - utc_now()).total_seconds())
+        with self._database.read() as session:  # it may have been revoked since we looked
+            return _principal(session.get_one(TokenRow, row.id))
 
     def create(
         self,
@@ -111,6 +126,7 @@ class Tokens:
             session.flush()
             told = {"id": token_id, "name": row.name}
             self._audit.append("token.revoked", told, actor=actor, session=session)
+        self._calls.end(token_id)
 
     def bootstrap(self, file: Path) -> bool:
         """On first start, make an administrator's token and leave it in ``file`` (0600).

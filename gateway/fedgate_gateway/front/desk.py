@@ -91,7 +91,9 @@ class GatewayDesk:
     async def follow(
         self, caller: Caller, number: int, *, after: datetime | None = None
     ) -> AsyncIterator[Lines]:
-        job = await self._job(_allowed(caller, Scope.JOBS_READ), number)
+        principal = _allowed(caller, Scope.JOBS_READ)
+        job = await self._job(principal, number)
+        self._state.shares.stream(principal)
         return narrate(self._state.jobs, job, after=after)
 
     async def outputs_link(self, caller: Caller, number: int, asker: Asker) -> str:

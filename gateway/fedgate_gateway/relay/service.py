@@ -122,7 +122,7 @@ class LinkService:
         """A call ends with the access of whoever makes it, however long it has been open."""
         holder, call = holder_of(*peer), OpenCall()
         self._calls.join(holder, call)
-        leave: Any = lambda _: self._calls.leave(holder, call)  # noqa: E731 (its stub is too narrow)
+        leave: Any = lambda _: self._calls.leave(call)  # noqa: E731 (its stub is too narrow)
         context.add_done_callback(leave)
 
     async def renew_certificate(

@@ -137,12 +137,13 @@ def prove_consistency(state: Gateway, old: Position, size: Size = None) -> Proof
     response_class=StreamingResponse,
     responses={
         200: {"description": "JSON lines", "content": {"application/jsonl": {}}},
-        **responses(),
+        **responses(429),
     },
 )
 def export_log(state: Gateway, principal: AuditReader) -> StreamingResponse:
     """The whole log in one file that `fedgate audit verify` checks without the gateway."""
     _require_everything(principal)
+    state.shares.expensive(principal.token)
     spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed once it is sent)
     write(state.audit, spool)  # type: ignore[arg-type]
     spool.seek(0)

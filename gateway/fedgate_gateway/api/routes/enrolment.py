@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
 from fedgate_gateway.api.access import Admin, Gateway
@@ -92,10 +92,11 @@ def create_enrolment(state: Gateway, principal: Admin, body: InviteBody) -> Invi
     return InvitationView(token=made.token, kind=made.kind, name=made.name, expires=made.expires)
 
 
-@router.post("/enrol", operation_id="enrol", status_code=201, responses=responses(400))
-def enrol(state: Gateway, body: EnrolBody) -> IssuedView:
+@router.post("/enrol", operation_id="enrol", status_code=201, responses=responses(400, 429))
+def enrol(request: Request, state: Gateway, body: EnrolBody) -> IssuedView:
     """Enrol with a one-time token; the token in the body is the only authentication."""
-    request = EnrolmentRequest(
+    state.shares.expensive(request.client.host if request.client else "")
+    enrolment = EnrolmentRequest(
         token=body.token,
         kind=body.kind.value,
         name=body.name,
@@ -103,7 +104,7 @@ def enrol(state: Gateway, body: EnrolBody) -> IssuedView:
         identity=body.identity,
         proof=body.proof,
     )
-    issued = state.enrolments.redeem(request)
+    issued = state.enrolments.redeem(enrolment)
     return IssuedView(
         kind=issued.peer.kind,
         name=issued.peer.name,

@@ -41,7 +41,7 @@ _LOG: dict[int | str, dict[str, Any]] = {
     "/jobs/{job_id}/events",
     operation_id="watchJob",
     response_class=StreamingResponse,
-    responses={**_STREAM, **responses(400, 404)},
+    responses={**_STREAM, **responses(400, 404, 429)},
 )
 async def watch_job(
     state: Gateway, principal: JobReader, job_id: JobId, last_event_id: LastEventId = None
@@ -49,6 +49,7 @@ async def watch_job(
     """What happens to a job, as server-sent events; the stream ends after its final state."""
     after = sse.parse_last_event_id(last_event_id)
     await run_in_threadpool(state.jobs.get, job_id, principal)
+    state.shares.stream(principal)
     events = sse.stream(state.jobs, job_id, after)
     return StreamingResponse(events, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
@@ -57,7 +58,7 @@ async def watch_job(
     "/jobs/{job_id}/logs",
     operation_id="getJobLogs",
     response_class=Response,
-    responses={**_LOG, **responses(400, 404, 409)},
+    responses={**_LOG, **responses(400, 404, 409, 429)},
 )
 async def get_logs(
     request: Request,
@@ -73,6 +74,7 @@ async def get_logs(
     await run_in_threadpool(state.jobs.get, job_id, principal)
     if sse.MEDIA_TYPE in request.headers.get("accept", ""):
         after = sse.parse_last_event_id(last_event_id)
+        state.shares.stream(principal)
         lines = sse.stream(state.jobs, job_id, after, only=LOG_EVENT)
         return StreamingResponse(lines, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
     outputs = await run_in_threadpool(state.jobs.outputs, job_id)

@@ -25,7 +25,7 @@ JobId = Annotated[str, Path(pattern=JOB_ID, description="as `job-0vv41dq75y29`")
     "/jobs",
     operation_id="submitJob",
     status_code=201,
-    responses=responses(400, 404, 409, 413, 503),
+    responses=responses(400, 404, 408, 409, 413, 429, 503),
     openapi_extra={"requestBody": REQUEST_BODY},
 )
 async def submit_job(
@@ -80,10 +80,11 @@ def get_job(state: Gateway, principal: JobReader, job_id: JobId) -> JobDetail:
     "/jobs/{job_id}/bundle",
     operation_id="getJobBundle",
     response_class=Response,
-    responses={200: {"content": {"application/zip": {}}}, **responses(404, 503)},
+    responses={200: {"content": {"application/zip": {}}}, **responses(404, 429, 503)},
 )
 async def get_bundle(state: Gateway, principal: JobReader, job_id: JobId) -> Response:
     """The archive that was submitted, for reviewers."""
+    state.shares.expensive(principal.token)
     job = await run_in_threadpool(state.jobs.get, job_id, principal)
     archive = await state.jobs.bundle_archive(job.bundle)
     return Response(archive, media_type="application/zip")

@@ -42,7 +42,7 @@ def list_outputs(state: Gateway, principal: JobReader, job_id: JobId) -> Outputs
     "/jobs/{job_id}/outputs/{name}",
     operation_id="getOutput",
     response_class=StreamingResponse,
-    responses={**_BINARY, **responses(404, 503)},
+    responses={**_BINARY, **responses(404, 429, 503)},
 )
 async def get_output(
     state: Gateway,
@@ -51,6 +51,7 @@ async def get_output(
     name: Annotated[str, Path(max_length=128)],
 ) -> StreamingResponse:
     """One output, as stored."""
+    state.shares.expensive(principal.token)
     await run_in_threadpool(state.jobs.get, job_id, principal)
     for output in await run_in_threadpool(state.jobs.outputs, job_id):
         if output.name == name:
@@ -62,10 +63,11 @@ async def get_output(
     "/jobs/{job_id}/result",
     operation_id="getResult",
     response_class=StreamingResponse,
-    responses={**_BINARY, **responses(404, 409, 503)},
+    responses={**_BINARY, **responses(404, 409, 429, 503)},
 )
 async def get_result(state: Gateway, principal: JobReader, job_id: JobId) -> StreamingResponse:
     """The released model of a job that has ended."""
+    state.shares.expensive(principal.token)
     job = await run_in_threadpool(state.jobs.get, job_id, principal)
     if not job.state.final:
         raise Conflict(
