@@ -162,6 +162,7 @@ def test_when_a_parent_is_killed_its_child_and_grandchildren_end(
     code = f"""
     import subprocess
     subprocess.Popen(["sleep", "{length}"])
+    subprocess.Popen(["sleep", "{length}"], start_new_session=True)
     """
     (tmp_path / "bundle" / "work.py").write_text(textwrap.dedent(code))
     parent = subprocess.Popen(

@@ -204,10 +204,34 @@ def test_it_sees_no_process_but_its_own(inside: Any) -> None:
         "sethostname(b'x', 1)",
         "setns(0, 0)",
         "chroot(b'/usr')",
+        "unshare(0x10000000)",  # CLONE_NEWUSER: in a namespace of its own it would have them all
+        "unshare(0x10000000 | 0x20000)",
+        "syscall(56, 0x10000000 | 17, 0, 0, 0, 0)",  # clone, x86-64
     ],
 )
 def test_calls_of_the_mighty_fail(inside: Any, call: str) -> None:
     assert inside(f"out = __import__('ctypes').CDLL(None).{call}") == -1
+
+
+@needs_bwrap
+def test_nobody_in_it_opens_the_way_to_further_user_namespaces(inside: Any) -> None:
+    limit = "/proc/sys/user/max_user_namespaces"
+    assert inside(attempt(f"open('{limit}', 'w').write('100')")) in ("OSError", "PermissionError")
+
+
+@needs_bwrap
+def test_a_bwrap_that_cannot_close_user_namespaces_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old = tmp_path / "bwrap"
+    old.write_text("#!/bin/sh\necho 'bwrap: Unknown option --disable-userns' >&2; exit 1\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    bubblewrap._probe.cache_clear()
+    try:
+        assert "close user namespaces" in str(Bubblewrap().unavailable())
+    finally:
+        bubblewrap._probe.cache_clear()
 
 
 @needs_bwrap

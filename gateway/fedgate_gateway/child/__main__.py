@@ -6,13 +6,13 @@ is loaded; in a sandbox without capabilities they cannot be raised again.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,17 @@ from fedgate.adapter import SiteContext, Workload
 from fedgate.errors import FedgateError
 from fedgate.manifest import Manifest
 from fedgate.plugins import load_adapter
-from fedgate_gateway.child import guardian, wire
+from fedgate_gateway.child import guardian, kernel, wire
 from fedgate_gateway.child.port import Port
 from fedgate_gateway.child.work import run_coordinator, run_worker
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)  # programs that the workload starts have no business with it
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.end_with_parent(signal.SIGKILL)
+    kernel.leave_keyring()
+    _first_to_go()
     # Threads of ours hand over quickly; the default of 5 ms shows in every small round.
     sys.setswitchinterval(5e-4)
     first = wire.receive(sock)
@@ -41,7 +41,7 @@ def main() -> None:
     start: dict[str, Any] = msgpack.unpackb(first.blob)
     if not start["confined"]:
         guardian.start(sock)
-    _limit(start["limits"])
+    _limit(start["limits"], confined=start["confined"])
     scratch = Path(start["scratch"])
     os.chdir(scratch)
     Path(os.environ["TMPDIR"]).mkdir(exist_ok=True)
@@ -87,7 +87,13 @@ def _site(start: dict[str, Any]) -> SiteContext:
     )
 
 
-def _limit(limits: dict[str, int]) -> None:
+def _first_to_go() -> None:
+    """When the machine has no memory left, the kernel ends workloads before programs of ours."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _limit(limits: dict[str, int], *, confined: bool) -> None:
     for name, kind in (
         ("memory_bytes", resource.RLIMIT_AS),
         ("cpu_seconds", resource.RLIMIT_CPU),
@@ -96,6 +102,11 @@ def _limit(limits: dict[str, int]) -> None:
     ):
         if limits.get(name):
             resource.setrlimit(kind, (limits[name], limits[name]))
+    if confined and limits.get("processes") and kernel.version() >= (5, 14):
+        # Counted for each user namespace, so only in one of its own is it this child's alone; and
+        # since Linux 5.14 only. Before, it would count all that this user runs on the machine.
+        with suppress(ValueError):  # it is lower already
+            resource.setrlimit(resource.RLIMIT_NPROC, (limits["processes"],) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold weights
 
 

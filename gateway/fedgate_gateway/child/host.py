@@ -25,7 +25,7 @@ from fedgate.errors import (
     error_from_dict,
 )
 from fedgate.manifest import Manifest
-from fedgate_gateway.child import wire
+from fedgate_gateway.child import adopted, guardian, use, wire
 from fedgate_gateway.child.interpreter import readable_roots
 from fedgate_gateway.child.log import LogPipe
 from fedgate_gateway.child.memory import Buffer, Pool
@@ -65,6 +65,8 @@ _QUEUE = 10_000
 _TURN, _LAST_WORDS = 64, 20_000
 #: Seconds a child waits before its messages are read again when what they become has no room.
 _BREATH = 0.01
+#: Seconds that a guardian has to end what the work has started.
+_GUARDIAN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,10 @@ class Child:
             in_memory=not worker and spec.scratch_bytes > 0 and sandbox.memory_folders,
         )  # fmt: skip
         self._ended = self._failed = False
+        #: Without a sandbox a guardian stands between us and the work; see ``guardian``.
+        self._guarded = not sandbox.confines
         self._stopping = False
+        self._killing: asyncio.TimerHandle | None = None
         self.error: FedgateError | None = None
         self.done = False
         self._loop = asyncio.get_running_loop()
@@ -191,6 +196,7 @@ class Child:
         finally:
             theirs.close()
         self.pid = self._process.pid
+        adopted.expect(self.pid)
         seconds = runtime.limits.start_seconds
         self._silent = self._loop.call_later(seconds, self._too_slow, seconds)
         self._pidfd = os.pidfd_open(self._process.pid)
@@ -202,12 +208,16 @@ class Child:
             runtime, confined=sandbox.confines, shows_scratch=self.scratch.in_memory
         )
         self._write(wire.Message({"t": "start"}, start))
-        self._watching = self._loop.create_task(self._watch_scratch())
+        self._watching = [
+            self._loop.create_task(watch) for watch in (self._watch_scratch(), self._watch_use())
+        ]
 
     def _spawn(
         self, runtime: Runtime, sandbox: Sandbox, theirs: socket.socket
     ) -> subprocess.Popen[bytes]:
         spec = self.spec
+        if self._guarded:
+            adopted.ask()
         spec.scratch.mkdir(parents=True, exist_ok=True)
         environment = {k: os.environ[k] for k in _PASSED_ON if k in os.environ}
         environment |= {
@@ -414,10 +424,29 @@ class Child:
                 )
             )
 
+    async def _watch_use(self) -> None:
+        limits = self._runtime.limits
+        self._fail(
+            await use.outgrown(
+                self.pid, processes=limits.processes, memory_bytes=limits.tree_memory_bytes
+            )
+        )
+
     def kill(self) -> None:
-        if not self._ended:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._ended:
+            return
+        if self._guarded and not self._killing:
+            # Its guardian ends whatever the work has started; one that was stopped by the work,
+            # or does not get on with it, is ended and its orphans come to us.
+            self._killing = self._loop.call_later(_GUARDIAN_SECONDS, self._signal, signal.SIGKILL)
+            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)
+        elif not self._guarded:
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
 
     async def stop(self) -> None:
         """Ask it to end, then make it; returns when it has ended."""
@@ -433,12 +462,19 @@ class Child:
         if self._ended:
             return
         # Whatever it left behind; before the wait, as long as the group's number is surely its own.
-        self.kill()
+        self._signal(signal.SIGKILL)
         code = self._process.wait()
+        if self._guarded:
+            if code < 0 and not adopted.end_all():
+                self.error = self.error or WorkloadFailed("processes of the workload do not end")
+            code = guardian.exit_code(code)
         self._readable(_LAST_WORDS)  # what it said before it died
         self._ended = True
-        self._silent.cancel()
-        self._watching.cancel()
+        for timer in (self._silent, self._killing):
+            if timer is not None:
+                timer.cancel()
+        for watching in self._watching:
+            watching.cancel()
         with contextlib.suppress(ValueError, OSError):
             self._loop.remove_reader(self._sock.fileno())
             self._loop.remove_writer(self._sock.fileno())

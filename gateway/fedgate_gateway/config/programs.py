@@ -109,6 +109,12 @@ class ChildLimits(Section):
 
     #: Address space of each process (RLIMIT_AS).
     memory_bytes: int = Field(default=0, ge=0)
+    #: Memory of all its processes together; 0: nine tenths of the machine's. It is looked at four
+    #: times a second, and a child that holds more is ended.
+    tree_memory_bytes: int = Field(default=0, ge=0)
+    #: Processes and threads of a child together. Without a sandbox, or for root, it is not a wall
+    #: but looked at four times a second.
+    processes: int = Field(default=2048, ge=0)
     #: CPU time of each process (RLIMIT_CPU).
     cpu_seconds: int = Field(default=0, ge=0)
     #: Open files of each process (RLIMIT_NOFILE).

@@ -50,8 +50,8 @@ def _memory(place: str, size: int) -> list[str]:
 
 def _base() -> list[str]:
     command = [
-        "bwrap", "--unshare-all", "--unshare-user", "--cap-drop", "ALL", "--new-session",
-        "--die-with-parent",
+        "bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL",
+        "--new-session", "--die-with-parent",
     ]  # fmt: skip
     for place in _SYSTEM:
         path = Path(place)
@@ -76,6 +76,8 @@ def _probe() -> str | None:
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bwrap does not start: {error}"
+    if b"--disable-userns" in ran.stderr:
+        return "this bwrap cannot close user namespaces to a workload (0.8.0 or newer can)"
     if ran.returncode != 0:
         return f"bwrap cannot make namespaces here: {ran.stderr.decode(errors='replace')[:200]}"
     return None

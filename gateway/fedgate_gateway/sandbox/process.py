@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fedgate_gateway.sandbox import family
 from fedgate_gateway.sandbox.contract import Confinement, Sandbox
 
 
@@ -12,6 +13,8 @@ class UnconfinedProcess(Sandbox):
     confines = False
 
     def unavailable(self) -> str | None:
+        if not family.available():
+            return "this kernel does not tell the children of a process (CONFIG_PROC_CHILDREN)"
         return None
 
     def command(self, argv: Sequence[str], confinement: Confinement) -> list[str]:

@@ -73,8 +73,8 @@ def go_on(bench: Any) -> None:
 
 
 def the_child(bench: Any, program: str) -> psutil.Process:
-    """The job's process, not its guardian: the one that was started first."""
-    return min(bench.children(program), key=lambda p: (p.create_time(), p.pid))
+    """The process that does the job's work, not its guardian, which was started before."""
+    return max(bench.children(program), key=lambda p: (p.create_time(), p.pid))
 
 
 def ended(processes: list[psutil.Process]) -> bool:
