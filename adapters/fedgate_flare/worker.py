@@ -12,7 +12,7 @@ from nvflare.apis.shareable import ReturnCode, Shareable
 from fedgate.adapter import SiteContext, Workload
 from fedgate.errors import WorkloadFailed
 from fedgate.task import Failure, Result, Task, TaskError
-from fedgate_flare import cells, client, final_model, lifecycle, messages, status
+from fedgate_flare import cells, client, final_model, gathering, lifecycle, messages, status
 from fedgate_flare.app_configs import has_trainers, streams_logs
 from fedgate_flare.codec import decode, encode
 from fedgate_flare.job_folder import SERVER
@@ -52,6 +52,7 @@ class FlareWorker:
         )
         self._saved = final_model.SavedModel(self._runner.engine.get_all_components().values())
         status.watch(self._bell, self._mailbox.poke)
+        gathering.guard()
         self._thread = threading.Thread(
             target=self._run, args=(str(deployed.app), args), name="flare-client", daemon=True
         )
