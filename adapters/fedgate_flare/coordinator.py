@@ -68,7 +68,9 @@ class _Coordinator:
         Runner.on_workflow = staticmethod(job._workflow_changed)
         Runner.is_lost = staticmethod(lambda site: site in job._liveness.lost)
         private.fed_server_module.ServerRunner = Runner
-        self._federation.on_site_lost(self._liveness.report)
+        self._federation.on_site_lost(
+            lambda site, reason: self._liveness.gone(site, reason, self._federation)
+        )
         self._open_line()
         self._hub.start()
         try:

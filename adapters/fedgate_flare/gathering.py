@@ -23,7 +23,7 @@ _LOG = logging.getLogger("fedgate.flare")
 def guard() -> None:
     """For the swarm controllers of this process, if the job has loaded them."""
     if _MODULE in sys.modules:
-        guard_gatherer(sys.modules[_MODULE].Gatherer)  # type: ignore[attr-defined]
+        guard_gatherer(sys.modules[_MODULE].Gatherer)
 
 
 def guard_gatherer(gatherer: Any) -> None:

@@ -64,6 +64,7 @@ class Hub:
         self._shared = SharedModels()
         self._status: dict[str, dict[str, Any]] = {}
         self._told: dict[str, dict[str, Any]] = {}
+        self._tries: dict[tuple[str, str], int] = {}  # site, task id -> times it was away
 
     def start(self) -> None:
         for site in self._sites:
@@ -106,8 +107,12 @@ class Hub:
                     self._liveness.stop(f"the workflow keeps rejecting the result of {site}")
                     return
                 again = handed[task_id] > 1
-                properties = self._do(client, request, task_id, again=again)
+                done = self._do(client, request, task_id, again=again)
                 request = None
+                if done is None:
+                    handed.pop(task_id)
+                else:
+                    properties = done
             except FedgateError as error:
                 self._liveness.stop(str(error))
                 return
@@ -135,11 +140,20 @@ class Hub:
             self._bell.ring()
         return None if _command(reply) == private.SpecialTaskName.TRY_AGAIN else reply
 
+    def _comes_back(self, site: str, task_id: str, reason: str) -> bool:
+        """Can the site be given the task once more?"""
+        tries = self._tries[site, task_id] = self._tries.get((site, task_id), 0) + 1
+        if tries > _RESENDS:
+            self._liveness.report(site, reason)
+            return False
+        return self._liveness.comes_back(site, reason, self._federation)
+
     def _do(
         self, client: Client, request: Shareable, task_id: str, *, again: bool
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | None:
         """Have the site do a task, and hand over the answer; gives the site's properties.
 
+        None: the site was away and is back, and the workflow will give it the task again.
         ``again``: the workflow could not digest the site's answer and asks once more.
         """
         site = client.name
@@ -169,7 +183,8 @@ class Hub:
             del task
             if result.error is not None and result.error.failure is Failure.UNAVAILABLE:
                 self._ledger.failed(key, site, result.error.reason)
-                self._liveness.report(site, result.error.reason)
+                if self._comes_back(site, task_id, result.error.reason):
+                    return None
                 if broadcast:
                     return {}  # the broadcast no longer waits for it
             self._arrivals.came(site, task_id)

@@ -67,6 +67,7 @@ class Ledger:
     def answered(self, key: str, site: str) -> None:
         with self._lock:
             self._entries[key].answered.add(site)
+            self._entries[key].failed.pop(site, None)  # it came back, and did it after all
 
     def failed(self, key: str, site: str, reason: str) -> None:
         with self._lock:

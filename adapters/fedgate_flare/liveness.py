@@ -7,6 +7,8 @@ stop waiting for the lost site.
 
 from __future__ import annotations
 
+import enum
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,12 +17,18 @@ from typing import Any
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey
 
+from fedgate.adapter import Federation
 from fedgate.task import TaskKind
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import standing
+from fedgate_flare import standing, status
 from fedgate_flare.job_folder import JobMeta
 from fedgate_flare.messages import kind_of
 from fedgate_flare.wake import Bell
+
+#: Seconds that a site which came back has until its new worker is ready.
+RETURN_SECONDS = 60.0
+_LOOK = 0.5
+_LOG = logging.getLogger("fedgate.flare")
 
 
 class Liveness:
@@ -52,6 +60,32 @@ class Liveness:
             self._fail(problem)
         self.settle()
         self._bell.ring()
+
+    def gone(self, site: str, reason: str, federation: Federation) -> None:
+        """What Fedgate says of a site; one that is on its way back is not lost yet."""
+        if _state(federation, site) is _State.GONE or not self._can_go_on_after_return():
+            self.report(site, reason)
+        else:
+            _LOG.warning("%s is back with a new process; what it kept in memory is forgotten", site)
+            self._bell.ring()
+
+    def comes_back(self, site: str, reason: str, federation: Federation) -> bool:
+        """Wait for a site that could not do a task; False: it is lost, and reported as such."""
+        deadline = time.monotonic() + RETURN_SECONDS
+        while self._can_go_on_after_return() and not federation.cancelled:
+            state, seen = _state(federation, site), self._bell.rings
+            if site in self.lost or state is _State.GONE or time.monotonic() > deadline:
+                break
+            if state is _State.THERE:
+                return True
+            self._bell.wait(seen, _LOOK)
+        self.report(site, reason)
+        return False
+
+    @staticmethod
+    def _can_go_on_after_return() -> bool:
+        """Where sites steer the workflow themselves, their place in it is lost with the process."""
+        return not status.is_controlled_by_sites()
 
     def stop(self, reason: str) -> None:
         """End the job for a reason that is no lost site."""
@@ -118,6 +152,19 @@ class Liveness:
                 ]
                 problems += [why for s in waited_for if (why := _drop(communicator, task, s))]
         return problems
+
+
+class _State(enum.Enum):
+    THERE = enum.auto()
+    RETURNING = enum.auto()
+    GONE = enum.auto()
+
+
+def _state(federation: Federation, site: str) -> _State:
+    for info in federation.sites():
+        if info.name == site and (info.online or info.returning):
+            return _State.THERE if info.online else _State.RETURNING
+    return _State.GONE
 
 
 def _drop(communicator: Any, task: Any, site: str) -> str:

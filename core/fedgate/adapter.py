@@ -58,6 +58,9 @@ class SiteInfo:
     name: str
     index: int  # position in the roster, stable for the whole job
     online: bool = True
+    #: Not online, but there with a new worker that is getting ready: it has forgotten what its
+    #: old one kept in memory, and can be given its tasks again once it is online.
+    returning: bool = False
 
 
 class Federation(Protocol):

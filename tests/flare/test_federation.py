@@ -73,7 +73,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     folder = tmp_path_factory.mktemp("federation")
     made = Federation(
         folder, sites=2, adapters=("flare",), examples=False,
-        environment={"TROUBLE_SECRET": SECRET},
+        environment={"TROUBLE_SECRET": SECRET, "TRAINER_EACH": "0.4"},
     )  # fmt: skip
     made.prepare()
     guard = f"\n[guard]\nframes = {json.dumps(FRAMES)}\nframe_bytes = {FRAME_BYTES}\n"
@@ -116,6 +116,26 @@ def test_a_job_that_needs_more_is_refused_at_submission_with_the_names(jobs):
     assert "site-1: " in str(refused.value)
     assert "aux_communication:swarm_req_to_submit_learn_result" in str(refused.value)
     assert "aux_communication:__do_task__" not in str(refused.value)
+
+
+# -- a site that restarts -------------------------------------------------------------------------
+
+
+def test_a_site_whose_agent_is_killed_and_started_again_gets_its_task_again(jobs):
+    """The job needs both its sites: neither may be given up in between."""
+    job = jobs.start("hasty")
+    agent = jobs.federation.programs["site-2"]
+    deadline = time.monotonic() + 60
+    while not jobs.audited(job, "round.finished"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    agent.kill()
+    agent.start()
+    ended = jobs.end(job)
+    assert ended["job"]["state"] == "succeeded", ended
+    finished = jobs.audited(job, "round.finished")
+    assert any("site-2" in row["failed"] for row in finished)
+    assert "site-2" not in finished[-1]["failed"]
 
 
 # -- jobs that go wrong, beside each other --------------------------------------------------------

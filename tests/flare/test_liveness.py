@@ -11,6 +11,7 @@ from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.impl.bcast_manager import BcastTaskManager
 from nvflare.apis.shareable import Shareable
 
+from fedgate.adapter import SiteInfo
 from fedgate_flare import _nvflare_private as private
 from fedgate_flare.job_folder import JobMeta
 from fedgate_flare.liveness import Liveness
@@ -164,3 +165,40 @@ def test_when_every_site_is_gone_each_one_says_why():
         liveness.report(site, f"{site} had enough")
     (told,) = [why for why in failed if why.startswith("every site is gone: ")]
     assert all(f"{site} had enough" in told for site in SITES)
+
+
+class Sites:
+    """A federation that says of site-1 whatever is next."""
+
+    cancelled = False
+
+    def __init__(self, *states):
+        self.states = list(states)
+
+    def sites(self):
+        online, returning = self.states[0] if len(self.states) == 1 else self.states.pop(0)
+        return [SiteInfo("site-1", 0, online=online, returning=returning)]
+
+
+def test_a_site_on_its_way_back_is_waited_for_and_not_lost():
+    liveness, _, failed = watch(Running(), min_clients=3)
+    coming = Sites((False, True), (False, True), (True, False))
+    liveness.gone("site-1", WHY, coming)
+    assert liveness.comes_back("site-1", WHY, coming)
+    assert liveness.lost == set()
+    assert failed == []
+
+
+@pytest.mark.parametrize("then", [(False, False), (False, True)])
+def test_a_site_that_does_not_make_it_back_is_lost_in_the_end(then, monkeypatch):
+    monkeypatch.setattr("fedgate_flare.liveness.RETURN_SECONDS", 0.0)
+    liveness, _, _ = watch(Running())
+    assert not liveness.comes_back("site-1", WHY, Sites(then))
+    assert liveness.lost == {"site-1"}
+
+
+def test_where_sites_steer_the_workflow_one_that_restarts_is_lost(monkeypatch):
+    monkeypatch.setattr("fedgate_flare.status.is_controlled_by_sites", lambda: True)
+    liveness, _, _ = watch(Running())
+    liveness.gone("site-1", WHY, Sites((False, True)))
+    assert liveness.lost == {"site-1"}

@@ -21,6 +21,7 @@ class ChildFederation:
         self._port = port
         self._online = dict.fromkeys(sites, True)
         self._lost: dict[str, str] = {}  # site that is not online -> why
+        self._returning: set[str] = set()  # of those, the ones that are getting ready again
         self._lock = threading.Lock()
         self._waiting: dict[str, queue.SimpleQueue[Result]] = {}
         self._on_frame: list[Callable[[str, Frame], None]] = []
@@ -35,7 +36,10 @@ class ChildFederation:
 
     def sites(self) -> Sequence[SiteInfo]:
         with self._lock:
-            return [SiteInfo(n, i, up) for i, (n, up) in enumerate(self._online.items())]
+            return [
+                SiteInfo(n, i, up, n in self._returning)
+                for i, (n, up) in enumerate(self._online.items())
+            ]
 
     def dispatch(
         self, tasks: Iterable[Task], *, deadline: float | None = None, ordered: bool = True
@@ -119,14 +123,19 @@ class ChildFederation:
         for callback in self._on_frame:
             self._callbacks.put(lambda c=callback: c(site, frame))  # type: ignore[misc]
 
-    def set_online(self, site: str, online: bool, reason: str = "") -> None:
+    def set_online(
+        self, site: str, online: bool, reason: str = "", *, returning: bool = False
+    ) -> None:
         with self._lock:
             if site not in self._online:
                 return
             self._online[site] = online
             self._lost.pop(site, None)
+            self._returning.discard(site)
             if online:
                 return
+            if returning:
+                self._returning.add(site)
             self._lost[site] = reason
             callbacks = list(self._on_lost)
         for callback in callbacks:

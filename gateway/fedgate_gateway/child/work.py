@@ -65,7 +65,10 @@ def _deliver(
             federation.deliver_frame(message.header["site"], notes.read_frame(note))
         case "online":
             header = message.header
-            federation.set_online(header["site"], header["online"], header.get("reason", ""))
+            federation.set_online(
+                header["site"], header["online"], header.get("reason", ""),
+                returning=bool(header.get("returning")),
+            )  # fmt: skip
 
 
 def _refuse_total_failure(federation: ChildFederation) -> None:

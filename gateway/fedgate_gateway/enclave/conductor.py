@@ -70,6 +70,7 @@ class Conductor:
         on_publish: Callable[[Published], None] = lambda _published: None,
     ) -> None:
         self.online = dict.fromkeys(sites, True)
+        self._returning: set[str] = set()
         self.published: Published | None = None
         self.contributors: set[str] = set()
         self.child: Child | None = None
@@ -204,18 +205,26 @@ class Conductor:
         for task in [t for t, p in self._pending.items() if p.task.site == site]:
             self.fail_task(task, Failure.UNAVAILABLE, reason)
 
-    def lose(self, site: str, reason: str) -> None:
-        """The site is gone: its tasks fail now, and later ones fail at once until it is back."""
-        if not self.online.get(site):
+    def lose(self, site: str, reason: str, *, returning: bool = False) -> None:
+        """The site is gone: its tasks fail now, and later ones fail at once until it is back.
+
+        ``returning``: it is there and getting ready; if that comes to nothing it is lost again.
+        """
+        if not self.online.get(site) and (returning or site not in self._returning):
             return
         self.online[site] = False
+        self._returning.discard(site)
+        if returning:
+            self._returning.add(site)
         if self.child is not None:
-            self.child.send("online", site=site, online=False, reason=reason[:1000])
+            more = {"returning": True} if returning else {}
+            self.child.send("online", site=site, online=False, reason=reason[:1000], **more)
         self.fail_site_tasks(site, reason)
 
     def regain(self, site: str) -> None:
         if self.online.get(site) is False:
             self.online[site] = True
+            self._returning.discard(site)
             if self.child is not None:
                 self.child.send("online", site=site, online=True)
 

@@ -368,7 +368,7 @@ class EnclaveJob:
         if session is None:
             return
         if self._running:
-            self._conductor.lose(site, "the site opened a new session")
+            self._conductor.lose(site, "the site opened a new session", returning=True)
         self._attendance.joins(site)
         old = self._receivers.pop(site, None)
         if old is not None:
