@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from fedgate.errors import FedgateError, InvalidMessage
 from fedgate.model import Model, read_layout
@@ -217,8 +217,10 @@ class Conductor:
         if returning:
             self._returning.add(site)
         if self.child is not None:
-            more = {"returning": True} if returning else {}
-            self.child.send("online", site=site, online=False, reason=reason[:1000], **more)
+            state: dict[str, Any] = {"online": False, "reason": reason[:1000]}
+            if returning:
+                state["returning"] = True
+            self.child.send("online", site=site, **state)
         self.fail_site_tasks(site, reason)
 
     def regain(self, site: str) -> None:
