@@ -21,6 +21,12 @@ SITES = ("site-1", "site-2", "site-3")
 WHY = "its worker was killed"
 
 
+@pytest.fixture(autouse=True)
+def steered_by_the_server(monkeypatch):
+    """Whatever other tests have loaded into this process."""
+    monkeypatch.setattr("fedgate_flare.status.is_controlled_by_sites", lambda: False)
+
+
 class Running:
     """A workflow's communicator with one broadcast that every site has."""
 
