@@ -1,7 +1,8 @@
 """Errors of our own: what happened, why, and what to do about it.
 
 Every failure that reaches a person or crosses a process boundary is a :class:`FedgateError`.
-Foreign exceptions are wrapped at the boundary where they appear.
+Foreign exceptions are wrapped at the boundary where they appear. Its text may hold anything, so
+it stays where it was raised or goes sealed; what everybody may hear is its notice.
 """
 
 from __future__ import annotations
@@ -9,23 +10,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from fedgate.notice import Notice
+
 
 class FedgateError(Exception):
     """A failure with a cause and a remedy.
 
     ``code`` is stable and machine readable; ``exit_code`` is what the CLI ends with; ``status``
-    is the HTTP status of the problem document the API answers with.
+    is the HTTP status of the problem document the API answers with. ``notice`` is what may be said
+    in public; without one only the class's code is (:func:`fedgate.notice.public`).
     """
 
     code: ClassVar[str] = "internal"
     exit_code: ClassVar[int] = 70
     status: ClassVar[int] = 500
 
-    def __init__(self, what: str, *, why: str = "", remedy: str = "") -> None:
+    def __init__(
+        self, what: str, *, why: str = "", remedy: str = "", notice: Notice | None = None
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.why = why
         self.remedy = remedy
+        self.notice = notice
 
     def __str__(self) -> str:
         text = self.what
@@ -81,6 +88,12 @@ class WorkloadFailed(FedgateError):
     """The user's own code raised or ended abnormally."""
 
     code, exit_code, status = "workload-failed", 1, 500
+
+
+class AllTasksFailed(WorkloadFailed):
+    """Not one site answered one task."""
+
+    code = "all-tasks-failed"
 
 
 class AdapterFailed(FedgateError):

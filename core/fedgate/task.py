@@ -107,7 +107,7 @@ class Round:
     number: int
     kind: TaskKind
     sites: tuple[str, ...]
-    failed: Mapping[str, str] = field(default_factory=dict)  # site -> reason
+    failed: Mapping[str, str] = field(default_factory=dict)  # site -> a Failure
     metrics: Mapping[str, float] = field(default_factory=dict)  # weighted mean over the sites
     sent_bytes: int = 0
     received_bytes: int = 0

@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from fedgate.codes import Code
+from fedgate.errors import Unavailable
+from fedgate.notice import Notice
 from fedgate_gateway.enclave.attendance import Attendance
+
+LEFT = Unavailable("it left", notice=Notice(Code.SITE_ENDED))
 
 
 class Told:
@@ -15,7 +20,7 @@ class Told:
             ("a", "b"),
             grace_seconds=grace_seconds,
             on_ready=lambda site: self.events.append(f"{site} ready"),
-            on_lost=lambda site, reason: self.events.append(f"{site} lost: {reason}"),
+            on_lost=lambda site, error: self.events.append(f"{site} lost: {error}"),
         )
 
 
@@ -28,16 +33,16 @@ def test_each_change_is_told_once() -> None:
     for _ in range(2):
         told.attendance.is_ready("a")
     for _ in range(2):
-        told.attendance.lose("b", "it left")
+        told.attendance.lose("b", LEFT)
     assert told.events == ["a ready", "b lost: it left"]
     assert told.attendance.left == ["a"]
-    assert told.attendance.losses() == "b: it left"
+    assert told.attendance.losses() == {"b": Code.SITE_ENDED}
     assert told.attendance.changed.is_set()
 
 
 def test_a_lost_site_cannot_say_that_it_is_ready_until_it_has_another_session() -> None:
     told = Told()
-    told.attendance.lose("a", "it left")
+    told.attendance.lose("a", LEFT)
     told.attendance.is_ready("a")
     assert told.attendance.ready == set()
     told.attendance.joins("a")
@@ -84,7 +89,7 @@ def test_a_long_absence_loses_a_site_and_its_resumed_session_brings_it_back_as_i
 def test_a_site_that_left_does_not_come_back_by_resuming() -> None:
     told = Told()
     told.attendance.is_ready("a")
-    told.attendance.lose("a", "it left")
+    told.attendance.lose("a", LEFT)
     told.attendance.resumes("a")
     assert told.attendance.left == ["b"]
 

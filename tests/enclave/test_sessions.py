@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from fedgate.codes import Code
 from fedgate.errors import FedgateError
 from fedgate_gateway.attestation import digest_bytes
 from fedgate_gateway.attestation.simulated import SimulatedAttester
 from fedgate_gateway.config import ProjectConfig
 from fedgate_gateway.enclave.sessions import Sessions
 from fedgate_gateway.link.channel import Channel
+from fedgate_gateway.link.closing import closing
 from fedgate_gateway.link.terms import project_terms
 from fedgate_gateway.sealed import EnclaveKey, IdentityKey, LetterKind, SiteHandshake
 from fedgate_proto.v1 import link_pb2 as pb
@@ -117,7 +119,7 @@ def test_a_site_that_the_gateway_made_up_is_refused() -> None:
         fake = e.handshake("fake", IdentityKey.generate())
         e.give("fake", "HELLO", fake.hello())
         assert "not on the roster" in e.told[0][2]
-        assert "not on the roster" in e.pop("session_closed").reason
+        assert closing(e.pop("session_closed")).code is Code.NOT_ON_ROSTER
 
     run(test)
 
@@ -244,7 +246,7 @@ def test_a_session_resumes_and_an_unknown_one_is_told_so() -> None:
         channel.post(LetterKind.RESULT, b"after")
         assert e.told[-2:] == [("resumed", "a"), ("letter", "a", b"after")]
         e.sessions.resume(pb.Resume(job="job-1", site="a", session=b"?" * 16, epoch=9))
-        assert "not known" in e.pop("session_closed").reason
+        assert closing(e.pop("session_closed")).code is Code.UNKNOWN_SESSION
 
     run(test)
 
@@ -253,18 +255,18 @@ def test_a_site_that_ends_its_session_or_will_not_open_one_is_not_waited_for() -
     async def test(e: Enclave) -> None:
         channel = await e.open("a")
         closed = pb.SessionClosed(
-            job="job-1", site="a", session=channel.keys.session, reason="altered"
+            job="job-1", site="a", session=channel.keys.session, notice='{"code":"altered"}'
         )
         e.sessions.closed_by_site(closed)
         e.sessions.closed_by_site(closed)
         e.sessions.closed_by_site(
-            pb.SessionClosed(job="job-1", site="b", session=b"never opened", reason="policy")
+            pb.SessionClosed(job="job-1", site="b", session=b"never opened", notice="any text")
         )
-        e.sessions.closed_by_site(pb.SessionClosed(job="job-1", site="nobody", reason="x"))
+        e.sessions.closed_by_site(pb.SessionClosed(job="job-1", site="nobody", notice="x"))
         ended = [t for t in e.told if t[0] == "ended"]
         assert [t[1] for t in ended] == ["a", "b"]
         assert "altered" in ended[0][2]
-        assert "policy" in ended[1][2]
+        assert "any text" not in ended[1][2]
 
     run(test)
 
@@ -272,7 +274,7 @@ def test_a_site_that_ends_its_session_or_will_not_open_one_is_not_waited_for() -
 def test_a_close_without_a_session_does_not_end_one_that_is_open() -> None:
     async def test(e: Enclave) -> None:
         await e.open("a")
-        e.sessions.closed_by_site(pb.SessionClosed(job="job-1", site="a", reason="x"))
+        e.sessions.closed_by_site(pb.SessionClosed(job="job-1", site="a", notice="x"))
         assert e.sessions.get("a")
 
     run(test)

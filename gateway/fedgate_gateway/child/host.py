@@ -17,6 +17,7 @@ from typing import Any
 
 import msgpack
 
+from fedgate.codes import Code
 from fedgate.errors import (
     DeadlineExceeded,
     FedgateError,
@@ -25,6 +26,7 @@ from fedgate.errors import (
     error_from_dict,
 )
 from fedgate.manifest import Manifest
+from fedgate.notice import Notice
 from fedgate_gateway.child import adopted, guardian, use, wire
 from fedgate_gateway.child.interpreter import readable_roots
 from fedgate_gateway.child.log import LogPipe
@@ -60,6 +62,15 @@ _PASSED_ON = (
     "OPENBLAS_L2_SIZE",
     "OMP_NUM_THREADS",
 )
+#: A process can choose its exit code and its signal: neither is said in public.
+_DIED = {"worker": Code.WORKER_DIED, "coordinator": Code.COORDINATOR_DIED}
+#: What a child may call its failure; anything else is its workload's.
+_FAILURES = frozenset(
+    {
+        Code.WORKLOAD_FAILED, Code.ALL_TASKS_FAILED, Code.ADAPTER_FAILED, Code.PLUGIN_UNAVAILABLE,
+        Code.UNSUPPORTED_VERSION, Code.INVALID_CONFIG, Code.INVALID_BUNDLE,
+    }
+)  # fmt: skip
 _QUEUE = 10_000
 #: Messages read at a time, and those a dead child may have left in its socket.
 _TURN, _LAST_WORDS = 64, 20_000
@@ -377,6 +388,8 @@ class Child:
             case "failed":
                 error = header.get("error")
                 self.error = error_from_dict(error if isinstance(error, dict) else {})
+                if self.error.code not in _FAILURES:
+                    self.error.notice = Notice(Code.WORKLOAD_FAILED)
             case "done":
                 self.done = True
             case _:
@@ -411,6 +424,7 @@ class Child:
                 f"the {self.spec.role} did not start in time",
                 why=f"{seconds:g} s, runtime.limits.start_seconds",
                 remedy="its log has the last lines it wrote",
+                notice=Notice(Code.SLOW_START, {"seconds": seconds}),
             )
         )
 
@@ -421,6 +435,7 @@ class Child:
                     f"the {self.spec.role} wrote more than it may",
                     why=f"its folders hold more than {self.scratch.limit} bytes, scratch_bytes",
                     remedy="write less, or have scratch_bytes raised where it runs",
+                    notice=Notice(Code.SCRATCH_FULL, {"bytes": self.scratch.limit}),
                 )
             )
 
@@ -489,6 +504,7 @@ class Child:
                 f"the {self.spec.role}'s process ended without a word",
                 why=f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}",
                 remedy="its log has the last lines it wrote",
+                notice=Notice(_DIED[self.spec.role]),
             )
         if not self._over.done():
             self._over.set_result(None)

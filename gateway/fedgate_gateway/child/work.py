@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fedgate.adapter import Adapter, SiteContext, Workload
-from fedgate.errors import FedgateError, WorkloadFailed
+from fedgate.errors import AllTasksFailed, FedgateError, WorkloadFailed
 from fedgate.model import Model
 from fedgate.task import Failure, Frame, Result, Task, TaskError
 from fedgate_gateway.child import notes
@@ -74,7 +74,7 @@ def _deliver(
 def _refuse_total_failure(federation: ChildFederation) -> None:
     """Frameworks return normally even when not one site answered; that is no success."""
     if federation.results and federation.failures == federation.results:
-        raise WorkloadFailed(
+        raise AllTasksFailed(
             "every task of this job failed at every site",
             why=f"{federation.failures} of {federation.results} results were errors",
             remedy="see the sites' own logs and the reasons in the job's events",

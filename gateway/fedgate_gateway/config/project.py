@@ -15,7 +15,9 @@ from typing import Literal, Self
 import rfc8785
 from pydantic import Field, field_validator, model_validator
 
+from fedgate.codes import Code
 from fedgate.errors import Denied
+from fedgate.notice import Notice
 from fedgate_gateway.config.base import Section
 
 
@@ -131,6 +133,7 @@ class ProjectConfig(Section):
                 f"{name!r} is not an enclave of project {self.name}",
                 why=f"the project file lists {', '.join(sorted(self.enclaves)) or 'none'}",
                 remedy="add it and its identity key under [enclaves], at every member",
+                notice=Notice(Code.UNKNOWN_ENCLAVE),
             )
         return enclave.public_raw
 

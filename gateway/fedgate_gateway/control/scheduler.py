@@ -10,18 +10,22 @@ import asyncio
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedgate.codes import Code
 from fedgate.errors import FedgateError, InvalidTransition
 from fedgate.job import JobEvent, JobState
+from fedgate.notice import Notice, read_notice
 from fedgate_gateway.control.fair_order import FairOrder
 from fedgate_gateway.control.faults import Faults
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import BundleRecord, Decision, JobRecord, JobSite
 from fedgate_gateway.control.state import GatewayState
 from fedgate_gateway.pki import PeerKind
+from fedgate_gateway.relay import facts
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_gateway.relay.router import Route, Router
 from fedgate_gateway.relay.spool import CargoSpool
@@ -33,9 +37,6 @@ _EVERY = 1.0
 _REVIEW_SECONDS = 30.0
 _ACTIVE = (JobState.STARTING, JobState.RUNNING)
 _PENDING = (JobState.SUBMITTED, JobState.IN_REVIEW, JobState.QUEUED)
-#: What an enclave may tell people of its job; the rest of a job's events is the gateway's own.
-_EVENTS = frozenset({"round", "metrics", "log", "site-state"})
-_EVENT_CHARS = 256 * 1024
 
 
 class Scheduler:
@@ -284,29 +285,18 @@ class Scheduler:
         elif route is None:
             return
         elif what == "event":
-            self._event(report)
+            kind, data = facts.event(report.event, route.sites)
+            self._ledger.event(report.job, kind, data)
         elif what == "started":
-            data = {"evidence": report.started[:100]}
+            data = {"evidence": _name(report.started)}
             await self._transition(report.job, JobEvent.START, data=data)
         elif what == "refused":
             self._refused.setdefault(report.job, set()).add(enclave.name)
             self._assigned.pop(report.job, None)
             await self._end_at_peers(report.job, "the enclave refused the job")
-            await self._transition(report.job, JobEvent.REQUEUE, reason=report.refused[:2000])
+            reason = _said(report.refused).sentence
+            await self._transition(report.job, JobEvent.REQUEUE, reason=reason)
             self.nudge()
-
-    def _event(self, report: pb.JobReport) -> None:
-        try:
-            if len(report.event) > _EVENT_CHARS:
-                raise ValueError(f"{len(report.event)} characters")
-            data = json.loads(report.event, parse_constant=_no_constant)
-            kind = data.pop("kind")
-            if kind not in _EVENTS:
-                raise ValueError(f"an event of kind {kind!r:.40}")
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-            log.warning("an enclave sent a malformed event: %r", error)
-            return
-        self._ledger.event(report.job, kind, data)
 
     async def _finished(self, enclave: Connection, report: pb.JobReport) -> None:
         """Idempotent: an enclave says it again after each reconnect until it is taken."""
@@ -319,10 +309,13 @@ class Scheduler:
                 await self._transition(job.id, JobEvent.START)
             event = JobEvent.SUCCEED if finished.succeeded else JobEvent.FAIL
             traffic = self._router.traffic.get(report.job)
-            data = {"code": finished.code} if finished.code else {}
+            notice = None if finished.succeeded else _said(finished.notice)
+            reason, data = "", {}
+            if notice is not None:
+                reason, data = notice.sentence, {"code": str(notice.code)}
             if traffic is not None:
                 data |= {"sealed_bytes": str(traffic.to_sites + traffic.to_enclave)}
-            await self._transition(job.id, event, reason=finished.reason[:2000], data=data)
+            await self._transition(job.id, event, reason=reason, data=data)
         over = pb.JobOver(job=report.job, state=job.state, reason=job.reason)
         enclave.send(pb.GatewayMessage(over=over))
         self.nudge()
@@ -395,8 +388,16 @@ class Scheduler:
             return None
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
+def _said(text: str) -> Notice:
+    """An enclave's reason; whatever is none counts as a failure without one."""
+    try:
+        return read_notice(text)
+    except ValueError:
+        return Notice(Code.INTERNAL)
+
+
+def _name(text: str) -> str:
+    return text if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", text) else ""
 
 
 def job_spec(job: JobRecord, bundle: BundleRecord, sites: Sequence[str]) -> pb.JobSpec:

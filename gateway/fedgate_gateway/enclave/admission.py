@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from fedgate import plugins
 from fedgate.bundle import Bundle
+from fedgate.codes import Code
 from fedgate.errors import Denied, InvalidBundle
 from fedgate.manifest import Manifest
+from fedgate.notice import Notice
 from fedgate_gateway.config import ProjectConfig
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient
@@ -20,7 +22,10 @@ def check(spec: Spec, project: ProjectConfig) -> None:
     """The project file against what the gateway asks for; raises :class:`Denied`."""
     outside = [site for site in spec.sites if site not in project.members]
     if outside:
-        raise Denied(f"site {outside[0]!r} is not a member of {project.name}")
+        raise Denied(
+            f"site {outside[0]!r} is not a member of {project.name}",
+            notice=Notice(Code.NOT_A_MEMBER),
+        )
     check_recipient(project, spec.recipient)
 
 
@@ -34,6 +39,8 @@ async def open_bundle(
     bundle = await asyncio.to_thread(Bundle.read, archive)
     if bundle.digest != spec.bundle:
         raise InvalidBundle(
-            "the gateway delivered another bundle", why=f"{bundle.digest}, not {spec.bundle}"
+            "the gateway delivered another bundle",
+            why=f"{bundle.digest}, not {spec.bundle}",
+            notice=Notice(Code.OTHER_BUNDLE),
         )
     return bundle, plugins.recognise(bundle.tree, allowed=adapters).inspect(bundle.tree)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from fedgate.codes import Code
+from fedgate.errors import FedgateError, Unavailable
+from fedgate.notice import Notice, public
 
 
 class Attendance:
@@ -18,12 +22,12 @@ class Attendance:
         *,
         grace_seconds: float,
         on_ready: Callable[[str], None],
-        on_lost: Callable[[str, str], None],
+        on_lost: Callable[[str, FedgateError], None],
     ) -> None:
         """``grace_seconds``: how long a site's link may be down before the site counts as lost."""
         self.sites = tuple(sites)
         self.ready: set[str] = set()
-        self.lost: dict[str, str] = {}
+        self.lost: dict[str, FedgateError] = {}
         self.changed = asyncio.Event()
         self._grace_seconds = grace_seconds
         self._on_ready = on_ready
@@ -36,9 +40,9 @@ class Attendance:
         """Sites that take part, or still can."""
         return [site for site in self.sites if site not in self.lost]
 
-    def losses(self) -> str:
-        """For people: each lost site with its reason."""
-        return "; ".join(f"{site}: {why}" for site, why in self.lost.items())
+    def losses(self) -> Mapping[str, Code]:
+        """Each lost site with what may be said of why."""
+        return {site: public(error).code for site, error in self.lost.items()}
 
     def joins(self, site: str) -> None:
         """It has a new session: what was before does not count."""
@@ -63,14 +67,14 @@ class Attendance:
         self._on_ready(site)
         self.changed.set()
 
-    def lose(self, site: str, reason: str) -> None:
+    def lose(self, site: str, error: FedgateError) -> None:
         self._stop_grace(site)
         if site in self.lost:
             return
-        self.lost[site] = reason
+        self.lost[site] = error
         self.ready.discard(site)
         self.changed.set()
-        self._on_lost(site, reason)
+        self._on_lost(site, error)
 
     def online(self, site: str, online: bool) -> None:
         """What the gateway says of a site's link; its session may outlive a short absence."""
@@ -83,7 +87,7 @@ class Attendance:
 
     def _missing(self, site: str) -> None:
         self._absent[site] = site in self.ready
-        self.lose(site, "it lost its connection")
+        self.lose(site, Unavailable("it lost its connection", notice=Notice(Code.LINK_LOST)))
 
     def _stop_grace(self, site: str) -> None:
         timer = self._grace.pop(site, None)

@@ -8,7 +8,9 @@ import logging
 import shutil
 
 from fedgate import __version__ as fedgate_version
+from fedgate.codes import Code
 from fedgate.errors import Conflict, FedgateError, NotFound
+from fedgate.notice import Notice, public
 from fedgate_gateway.attestation import load_attester
 from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import EnclaveConfig, ProjectConfig, load_config
@@ -76,9 +78,8 @@ class EnclaveHost:
             job = self._make(Spec.read(message))
         except FedgateError as error:
             log.warning("refused job %s: %s", message.job, error)
-            self.link.send(
-                pb.PeerMessage(report=pb.JobReport(job=message.job, refused=str(error)[:4000]))
-            )
+            refused = pb.JobReport(job=message.job, refused=public(error).to_text())
+            self.link.send(pb.PeerMessage(report=refused))
             return
         self._jobs[message.job] = job
         task = asyncio.get_running_loop().create_task(job.run(), name=message.job)
@@ -88,12 +89,17 @@ class EnclaveHost:
     def _make(self, spec: Spec) -> EnclaveJob:
         running = sum(not job.ending for job in self._jobs.values())
         if running >= self._config.max_jobs:
-            raise Conflict("this enclave has no room", why=f"{running} jobs are running")
+            raise Conflict(
+                "this enclave has no room",
+                why=f"{running} jobs are running",
+                notice=Notice(Code.NO_ROOM, {"jobs": running}),
+            )
         project = self._projects.get(spec.project)
         if project is None:
             raise NotFound(
                 f"this enclave does not know project {spec.project!r}",
                 why=f"it knows: {', '.join(self._projects) or 'none'}",
+                notice=Notice(Code.UNKNOWN_PROJECT),
             )
         return EnclaveJob(
             spec,

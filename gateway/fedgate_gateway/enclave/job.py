@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import shutil
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
+from fedgate.codes import Code
 from fedgate.errors import (
     DeadlineExceeded,
     FedgateError,
@@ -19,6 +18,7 @@ from fedgate.errors import (
     WorkloadFailed,
 )
 from fedgate.manifest import Manifest
+from fedgate.notice import Notice, public
 from fedgate.task import Failure, Frame, Task
 from fedgate_gateway.attestation import Attester, digest_bytes
 from fedgate_gateway.child import notes
@@ -30,11 +30,12 @@ from fedgate_gateway.enclave import admission
 from fedgate_gateway.enclave.attendance import Attendance
 from fedgate_gateway.enclave.conductor import Conductor, Published
 from fedgate_gateway.enclave.dispatcher import Dispatcher
+from fedgate_gateway.enclave.job_log import JobLog
 from fedgate_gateway.enclave.release import ReleaseGate
 from fedgate_gateway.enclave.reports import Reports
 from fedgate_gateway.enclave.sessions import Sessions
 from fedgate_gateway.link.client import LinkClient
-from fedgate_gateway.link.control import read_control, write_control
+from fedgate_gateway.link.control import read_control, read_leaving, write_control
 from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.receiver import Received, Receiver
 from fedgate_gateway.link.spec import Spec
@@ -102,9 +103,7 @@ class EnclaveJob:
             recipient=spec.recipient, sandbox=sandbox.name,
         )  # fmt: skip
         admission.check(spec, project)
-        # Whatever a job prints is in memory, like its scratch folder.
-        self._log = os.memfd_create("fedgate-log")
-        self._log_file = Path("/proc/self/fd", str(self._log))
+        self._log = JobLog(self._reports.log)
         roster = project.roster()
         self._sessions = Sessions(
             job=spec.job,
@@ -128,6 +127,7 @@ class EnclaveJob:
             on_publish=self._published,
         )
         self._traffic = Traffic()
+        self._frames: tuple[str, ...] = ()
         self._dispatcher = Dispatcher(
             spec.job, link, self._sessions,
             everyone=len(spec.sites), spawn=self._spawn,
@@ -146,7 +146,7 @@ class EnclaveJob:
         except FedgateError as raised:
             error = raised
         except asyncio.CancelledError:
-            error = Unavailable("the enclave host is stopping")
+            error = Unavailable("the enclave host is stopping", notice=Notice(Code.HOST_STOPPING))
             await asyncio.shield(self._end(error))
             raise
         except Exception as raised:
@@ -156,6 +156,7 @@ class EnclaveJob:
 
     async def _run(self) -> FedgateError | None:
         bundle, manifest = await admission.open_bundle(self._link, self.spec, self._config.adapters)
+        self._frames = manifest.frames
         shutil.rmtree(self._work, ignore_errors=True)
         await asyncio.to_thread(bundle.tree.write_to, self._work / "bundle")
         child = self._start_coordinator(manifest)
@@ -167,7 +168,7 @@ class EnclaveJob:
         there = self._attendance
         for site in self.spec.sites:
             if site not in there.ready:
-                self._conductor.lose(site, there.lost.get(site, "it did not join in time"))
+                self._conductor.lose(site, str(there.lost.get(site, "it did not join in time")))
         child.send("go")
         await asyncio.wait([self._over], timeout=self._config.job_seconds or None)
         if not self._over.done():
@@ -177,6 +178,7 @@ class EnclaveJob:
                     why=f"the enclave {self._config.name} ends every job after "
                     f"{self._config.job_seconds:g} s",
                     remedy="let it do less, or ask the enclave's operator to raise job_seconds",
+                    notice=Notice(Code.JOB_TOO_LONG, {"seconds": self._config.job_seconds}),
                 )
             )
         error = self._over.result()
@@ -200,7 +202,7 @@ class EnclaveJob:
         child = self._conductor.child = Child(
             spec, self._config.runtime, self._sandbox,
             on_message=self._from_coordinator, on_end=self._coordinator_ended,
-            log=self._log_file, on_log=self._reports.log, crowded=self._crowded,
+            log=self._log.path, on_log=self._reports.log, crowded=self._crowded,
         )  # fmt: skip
         return child
 
@@ -213,7 +215,14 @@ class EnclaveJob:
             if self._over.done():
                 raise self._over.result() or Unavailable("the coordinator ended before it began")
             if len(there.left) < least:
-                raise Unavailable("too few sites can take part", why=there.losses())
+                raise Unavailable(
+                    "too few sites can take part",
+                    notice=Notice(
+                        Code.TOO_FEW_SITES,
+                        {"left": len(there.left), "least": least},
+                        there.losses(),
+                    ),
+                )
             if self._coordinator_ready and there.ready.issuperset(there.left):
                 return
             with contextlib.suppress(TimeoutError):
@@ -225,7 +234,12 @@ class EnclaveJob:
             raise DeadlineExceeded(
                 "the job could not start in time",
                 why=f"after {self._config.start_seconds:g} s not ready: "
-                f"{', '.join(missing) or 'the coordinator'}. {there.losses()}",
+                f"{', '.join(missing) or 'the coordinator'}",
+                notice=Notice(
+                    Code.NOT_STARTED_IN_TIME,
+                    {"seconds": self._config.start_seconds, "missing": len(missing)},
+                    {**dict.fromkeys(missing, Code.NOT_JOINED), **there.losses()},
+                ),
             )
 
     async def _release(self) -> None:
@@ -242,7 +256,7 @@ class EnclaveJob:
             released["cohort"] = sorted(published.cohort)
         if self._conductor.child is not None:
             released["artifact_bytes"] = await gate.artifacts(self._conductor.child.scratch.path)
-        released["log_bytes"] = await gate.log(self._log_file)
+        released["log_bytes"] = await gate.log(self._log)
         self._reports.audit("released", {**released, "recipient": self._terms.recipient})
 
     async def _end(self, error: FedgateError | None) -> None:
@@ -251,15 +265,15 @@ class EnclaveJob:
         if child is not None and not child.ended:
             await child.stop()
         self._reports.flush()
-        for row in self._traffic.rows():
+        for row in self._traffic.rows(self._frames):
             self._reports.audit("frames.passed", row)
-        reason = "" if error is None else str(error)
+        if error is not None:
+            self._log.tell(str(error))
         for site in self.spec.sites:
             session = self._sessions.get(site)
             if session is not None:
-                session.channel.post(
-                    LetterKind.CONTROL, write_control("over", reason=reason[:1000])
-                )
+                reason = "" if error is None else str(error)[:1000]
+                session.channel.post(LetterKind.CONTROL, write_control("over", reason=reason))
         if error is not None:
             with contextlib.suppress(FedgateError, OSError, TimeoutError):
                 await self._release_log()
@@ -272,9 +286,9 @@ class EnclaveJob:
         await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
         if child is not None:
             child.scratch.wipe()
-        os.close(self._log)
+        self._log.close()
         self.finished = pb.Finished(
-            succeeded=error is None, reason=reason[:4000], code="" if error is None else error.code
+            succeeded=error is None, notice="" if error is None else public(error).to_text()
         )
         self.report_end()
 
@@ -285,7 +299,7 @@ class EnclaveJob:
             self.spec.recipient, self._identity, attempts=1,
         )  # fmt: skip
         async with asyncio.timeout(10):
-            await gate.log(self._log_file)
+            await gate.log(self._log)
 
     def report_end(self) -> None:
         """Said again after each reconnect until the gateway has taken it."""
@@ -301,7 +315,9 @@ class EnclaveJob:
 
     def cancel(self, reason: str) -> None:
         if not self._over.done():
-            self._over.set_result(Unavailable("the job was cancelled", why=reason))
+            self._over.set_result(
+                Unavailable("the job was cancelled", why=reason, notice=Notice(Code.CANCELLED))
+            )
             self._attendance.changed.set()
 
     def _fail(self, error: FedgateError) -> None:
@@ -330,6 +346,7 @@ class EnclaveJob:
                 why=f"{self._config.scratch_bytes} bytes, scratch_bytes of {self._config.name}; "
                 f"it ended with: {error}",
                 remedy="write less, or have scratch_bytes raised",
+                notice=Notice(Code.SCRATCH_FULL, {"bytes": self._config.scratch_bytes}),
             )
         if not self._over.done():
             self._over.set_result(error)
@@ -382,20 +399,20 @@ class EnclaveJob:
             on_broken=session.channel.fail,
         )  # fmt: skip
         session.channel.post(LetterKind.CONTROL, write_control("welcome"))
-        self._reports.audit(
-            "session.opened",
-            {"site": site, "transcript": keys.transcript.hex(), "evidence": self._config.attester},
+        self._reports.session_opened(
+            site, transcript=keys.transcript, evidence=self._config.attester
         )
 
     def session_resumed(self, site: str) -> None:
         self._attendance.resumes(site)
 
     def session_ended(self, site: str, error: FedgateError) -> None:
-        self._reports.audit("session.ended", {"site": site, "why": str(error)[:1000]})
-        self._attendance.lose(site, str(error))
+        self._reports.session("session.ended", site, public(error))
+        self._attendance.lose(site, error)
 
     def refused(self, site: str, error: FedgateError) -> None:
-        self._reports.audit("session.refused", {"site": site[:64], "why": str(error)[:1000]})
+        if site in self.spec.sites:  # whoever carries it names the site
+            self._reports.session("session.refused", site, public(error))
 
     def letter(self, site: str, header: LetterHeader, body: bytes) -> None:
         match header.kind:
@@ -415,9 +432,9 @@ class EnclaveJob:
         if what == "ready":
             self._attendance.is_ready(site)
         elif what == "left" and site not in self._attendance.lost:
-            reason = str(fields.get("reason", "it left"))
-            self._reports.audit("site.left", {"site": site, "why": reason[:1000]})
-            self._attendance.lose(site, reason)
+            notice, reason = read_leaving(fields)
+            self._reports.session("site.left", site, notice)
+            self._attendance.lose(site, Unavailable(reason or notice.sentence, notice=notice))
 
     def _result(self, site: str, received: Received) -> None:
         if received.error is not None:
@@ -446,12 +463,13 @@ class EnclaveJob:
         self._attendance.online(site, online)
 
     def _site_ready(self, site: str) -> None:
-        self._reports.event("site-state", {"site": site, "state": "ready"})
+        self._reports.site_state(site, "ready")
         if self._running:
             self._conductor.regain(site)
 
-    def _site_lost(self, site: str, reason: str) -> None:
-        self._reports.event("site-state", {"site": site, "state": "lost", "reason": reason[:1000]})
+    def _site_lost(self, site: str, error: FedgateError) -> None:
+        self._reports.site_state(site, "lost", public(error))
+        self._log.tell(str(error), site=site)
         if not self._running:
             return
         left, least = len(self._attendance.left), self.spec.min_sites
@@ -459,10 +477,15 @@ class EnclaveJob:
             self._fail(
                 Unavailable(
                     "the job lost too many sites",
-                    why=f"{left} of at least {least} are left; {self._attendance.losses()}",
+                    why=f"{left} of at least {least} are left",
+                    notice=Notice(
+                        Code.LOST_TOO_MANY_SITES,
+                        {"left": left, "least": least},
+                        self._attendance.losses(),
+                    ),
                 )
             )
-        self._conductor.lose(site, reason)
+        self._conductor.lose(site, str(error))
 
     # -- from the link -------------------------------------------------------------------------
 
@@ -478,7 +501,3 @@ class EnclaveJob:
                 self._sessions.closed_by_site(message.session_closed)
             case "peer":
                 self.site_online(message.peer.site, message.peer.online)
-
-    @property
-    def log_file(self) -> Path:
-        return self._log_file

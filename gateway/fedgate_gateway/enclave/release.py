@@ -12,9 +12,12 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedgate.codes import Code
 from fedgate.errors import Conflict, Denied, NotFound, Unavailable
+from fedgate.notice import Notice
 from fedgate_gateway.config import Release
 from fedgate_gateway.enclave.conductor import Published
+from fedgate_gateway.enclave.job_log import JobLog
 from fedgate_gateway.link.cargo import upload_output
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.sealed import BoxContext, IdentityKey, seal_stream
@@ -48,6 +51,13 @@ class ReleaseGate:
                 "the model is not released",
                 why=f"{len(published.cohort)} sites contributed, "
                 f"the project asks for {self.rules.minimum_cohort}",
+                notice=Notice(
+                    Code.COHORT_TOO_SMALL,
+                    {
+                        "contributed": len(published.cohort),
+                        "least": self.rules.minimum_cohort,
+                    },
+                ),
             )
 
     async def model(self, published: Published) -> int:
@@ -68,10 +78,10 @@ class ReleaseGate:
         await self._put("artifacts.zip", "artifacts", archive, self.rules.artifacts)
         return len(archive)
 
-    async def log(self, path: Path) -> int:
+    async def log(self, log: JobLog) -> int:
         if self.rules.logs == "never":
             return 0
-        text = await asyncio.to_thread(_start_of, path, self.rules.log_bytes)
+        text = await asyncio.to_thread(log.read, self.rules.log_bytes)
         if text:
             await self._put("coordinator.log", "log", text, self.rules.logs)
         return len(text)
@@ -108,13 +118,6 @@ class ReleaseGate:
             await asyncio.wait_for(self.link.up.wait(), _LINK_SECONDS)
 
 
-def _start_of(path: Path, limit: int) -> bytes:
-    if not path.exists():
-        return b""
-    with path.open("rb") as file:
-        return file.read(limit)
-
-
 async def _aiter(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     for piece in pieces:
         yield piece
@@ -139,6 +142,7 @@ def pack_artifacts(root: Path, limit: int) -> memoryview | None:
                     "the job's artifacts are not released",
                     why=f"its files exceed {limit} bytes or {_MOST_FILES} files",
                     remedy="write less, or raise release.artifact_bytes in the project file",
+                    notice=Notice(Code.ARTIFACTS_TOO_LARGE, {"bytes": limit, "files": _MOST_FILES}),
                 )
             name = os.fsencode(path.relative_to(root)).decode("utf-8", "replace")
             zipped.write(path, name, compress_type=_method(path))

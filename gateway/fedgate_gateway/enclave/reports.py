@@ -1,4 +1,7 @@
-"""What an enclave tells the gateway of a job: progress for people, facts for the audit log."""
+"""What an enclave tells the gateway of a job: progress for people, facts for the audit log.
+
+Counts, sizes, names from configuration, and :class:`~fedgate.notice.Notice`; never a text.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fedgate.notice import Notice
 from fedgate.task import Round
 from fedgate_proto.v1 import link_pb2 as pb
 
@@ -35,7 +39,19 @@ class Reports:
         self._pending = b""
         self._timer: asyncio.TimerHandle | None = None
 
-    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+    def site_state(self, site: str, state: str, notice: Notice | None = None) -> None:
+        told = {} if notice is None else {"notice": notice.to_text()}
+        self._event("site-state", {"site": site, "state": state, **told})
+
+    def session_opened(self, site: str, *, transcript: bytes, evidence: str) -> None:
+        told = {"site": site, "transcript": transcript.hex(), "evidence": evidence}
+        self.audit("session.opened", told)
+
+    def session(self, kind: str, site: str, notice: Notice) -> None:
+        """``session.ended``, ``session.refused`` or ``site.left``."""
+        self.audit(kind, {"site": site, "notice": notice.to_text()})
+
+    def _event(self, kind: str, data: Mapping[str, Any]) -> None:
         text = json.dumps({"kind": kind, **data}, default=str)
         self._send(pb.PeerMessage(report=pb.JobReport(job=self._job, event=text)))
 
@@ -55,12 +71,12 @@ class Reports:
             "received_bytes": finished.received_bytes,
             "seconds": finished.seconds,
         }
-        self.event("round", data)
+        self._event("round", data)
         self.audit("round.finished", {**data, "seconds": f"{finished.seconds:.6f}"})
 
     def metrics(self, number: int, metrics: Mapping[str, float]) -> None:
         if self._metrics and metrics:
-            self.event("metrics", {"round": number, "metrics": _finite(metrics)})
+            self._event("metrics", {"round": number, "metrics": _finite(metrics)})
 
     def log(self, data: bytes) -> None:
         """Coordinator output; whole lines go out, a few times a second."""
@@ -79,7 +95,7 @@ class Reports:
         text, self._pending = self._pending, b""
         for start in range(0, len(text), _LOG_BATCH):
             piece = text[start : start + _LOG_BATCH].decode("utf-8", "replace")
-            self.event("log", {"text": piece})
+            self._event("log", {"text": piece})
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

@@ -52,7 +52,7 @@ class RoundBook:
         current.received += size
         current.last = time.monotonic()
         if result.error is not None:
-            current.failed[task.site] = f"{result.error.failure}: {result.error.reason}"[:500]
+            current.failed[task.site] = str(result.error.failure)
             return
         weight = float(result.examples) if result.examples else 1.0
         for name, value in result.metrics.items():

@@ -8,9 +8,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from fedgate.codes import Code
 from fedgate.errors import FedgateError, SealBroken, Unavailable
+from fedgate.notice import Notice, public
 from fedgate_gateway.attestation import Attester
 from fedgate_gateway.link.channel import Channel
+from fedgate_gateway.link.closing import closing
 from fedgate_gateway.link.terms import Terms
 from fedgate_gateway.sealed import (
     EnclaveHandshake,
@@ -139,7 +142,7 @@ class Sessions:
     def _refuse(self, site: str, error: FedgateError, session: bytes = b"") -> None:
         log.warning("job %s: refused a session for %s: %s", self.job, site, error)
         self.events.refused(site, error)
-        self._close(site, session, str(error))
+        self._close(site, session, public(error))
 
     # -- letters -------------------------------------------------------------------------------
 
@@ -151,7 +154,7 @@ class Sessions:
     def resume(self, request: pb.Resume) -> None:
         session = self._open.get(request.site)
         if session is None or session.keys.session != request.session:
-            self._close(request.site, request.session, "the session is not known here")
+            self._close(request.site, request.session, Notice(Code.UNKNOWN_SESSION))
             return
         answer = session.channel.accept_resume(request)
         if answer is not None:
@@ -170,13 +173,14 @@ class Sessions:
         session = self._open.get(site)
         if session is None or session.keys is not keys:
             return
-        self._close(site, keys.session, str(error))
+        self._close(site, keys.session, public(error))
         self.events.session_ended(site, error)
 
     def closed_by_site(self, message: pb.SessionClosed) -> None:
         """Not authenticated: a gateway that forges it can only refuse service."""
         session = self._open.get(message.site)
-        reason = Unavailable("the site ended its session", why=message.reason[:1000])
+        notice = closing(message)
+        reason = Unavailable("the site ended its session", why=notice.sentence, notice=notice)
         if session is None and message.site in self.roster:
             self.events.session_ended(message.site, reason)  # it will not open one
         elif (
@@ -187,11 +191,11 @@ class Sessions:
             session.channel.close()
             self.events.session_ended(message.site, reason)
 
-    def _close(self, site: str, session: bytes, reason: str) -> None:
+    def _close(self, site: str, session: bytes, notice: Notice) -> None:
         self.send(
             pb.PeerMessage(
                 session_closed=pb.SessionClosed(
-                    job=self.job, site=site, session=session, reason=reason
+                    job=self.job, site=site, session=session, notice=notice.to_text()
                 )
             )
         )

@@ -11,7 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from fedgate.codes import Code
 from fedgate.errors import FedgateError, SealBroken, Unavailable
+from fedgate.notice import Notice
 from fedgate_gateway.sealed import (
     CargoRef,
     LetterHeader,
@@ -73,6 +75,7 @@ class Channel:
                 Unavailable(
                     "the peer does not acknowledge its letters",
                     why=f"no room for more in {_CROWDED_SECONDS:g} s",
+                    notice=Notice(Code.CROWDED, {"seconds": _CROWDED_SECONDS}),
                 )
             )
             return False

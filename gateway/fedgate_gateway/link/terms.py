@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fedgate.codes import Code
 from fedgate.errors import Denied, EvidenceRejected
+from fedgate.notice import Notice
 from fedgate_gateway.config import ProjectConfig
 
 
@@ -84,12 +86,14 @@ def check_recipient(project: ProjectConfig, recipient: bytes) -> None:
         raise Denied(
             "the project releases sealed outputs, and the job names no key to seal to",
             remedy="submit with a recipient key",
+            notice=Notice(Code.NO_RECIPIENT),
         )
     if fingerprint(recipient) not in project.recipients:
         raise Denied(
             "the job's recipient key is not one of the project's",
             why=f"it is {fingerprint(recipient)}",
             remedy="add its fingerprint to `recipients` in the project file",
+            notice=Notice(Code.UNKNOWN_RECIPIENT),
         )
 
 
@@ -103,6 +107,7 @@ def check_terms(ours: Terms, theirs: Terms) -> None:
                 f"the enclave's terms differ from what this site accepted: {name}",
                 why=f"here {mine!r:.200}, there {other!r:.200}",
                 remedy="somebody between site and enclave changed the job",
+                notice=Notice(Code.TERMS_DIFFER),
             )
 
 
@@ -123,4 +128,5 @@ def _check_project(ours: Terms, theirs: Terms) -> None:
         f"the enclave holds another project file than this site: {', '.join(differ)[:200]} differ",
         why="; ".join(details)[:500] or f"{ours.project_file} here, {theirs.project_file} there",
         remedy="every member of a project needs the same project file; compare them",
+        notice=Notice(Code.OTHER_PROJECT_FILE),
     )

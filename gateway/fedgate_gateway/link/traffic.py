@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fedgate.task import Frame
+from fedgate.task import Frame, frame_allowed
 
 Direction = Literal["in", "out"]  # as seen from the site
 #: Names come from job code: beyond this many, what is left is counted together.
 _NAMES = 256
 _OTHERS = "others"
+_UNDECLARED = "undeclared"
 
 
 @dataclass
@@ -27,9 +29,19 @@ class Traffic:
         total[0] += 1
         total[1] += len(frame.body)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """For reports: one row for each site, name and direction, in a stable order."""
+    def rows(self, declared: Sequence[str]) -> list[dict[str, Any]]:
+        """For reports: one row for each site, frame and direction, in a stable order.
+
+        Names come from job code: told are those that its bundle ``declared`` before it ran, as it
+        did; all others are one.
+        """
+        totals: dict[tuple[str, str, Direction], list[int]] = {}
+        for (site, name, direction), (n, size) in self.totals.items():
+            frame = next((rule for rule in declared if frame_allowed(name, (rule,))), _UNDECLARED)
+            total = totals.setdefault((site, frame, direction), [0, 0])
+            total[0] += n
+            total[1] += size
         return [
-            {"site": site, "frame": name, "direction": direction, "frames": n, "bytes": size}
-            for (site, name, direction), (n, size) in sorted(self.totals.items())
+            {"site": site, "frame": frame, "direction": direction, "frames": n, "bytes": size}
+            for (site, frame, direction), (n, size) in sorted(totals.items())
         ]

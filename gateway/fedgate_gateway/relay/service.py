@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -28,6 +27,7 @@ from fedgate_gateway.link import methods
 from fedgate_gateway.link.framing import data_of
 from fedgate_gateway.open_calls import OpenCall, OpenCalls
 from fedgate_gateway.pki import PeerKind, peer_of
+from fedgate_gateway.relay import facts
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_gateway.relay.router import Router
 from fedgate_gateway.relay.spool import CargoSpool
@@ -38,24 +38,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _PATIENCE = 60.0
 _HELLO_SECONDS = 10.0
 _HELLO_BYTES = 256 * 1024
-_AUDIT_BYTES = 32 * 1024
-#: What peers may write into the audit log; every other kind of entry is the gateway's own.
-_AUDITED = {
-    PeerKind.ENCLAVE: frozenset(
-        {
-            "session.opened",
-            "session.ended",
-            "session.refused",
-            "site.left",
-            "round.finished",
-            "released",
-            "frames.passed",
-        }
-    ),
-    PeerKind.SITE: frozenset(
-        {"enclave.appraised", "session.ended", "site.refused", "egress.refused", "frame.refused"}
-    ),
-}
 _RELAYED = ("handshake", "letter", "resume", "resumed", "session_closed")
 
 
@@ -221,30 +203,21 @@ class LinkService:
             raise InvalidMessage(f"unexpected message {kind!r}")
 
     async def _audit(self, connection: Connection, report: pb.AuditReport) -> None:
-        if len(report.data) > _AUDIT_BYTES or report.kind not in _AUDITED[connection.kind]:
-            raise InvalidMessage("an audit report is too large or not this peer's to write")
-        if self._router.route(report.job, connection) is None:
-            await self._require_part(report.job, connection)
-        try:
-            data = json.loads(report.data)
-        except (ValueError, RecursionError) as error:
-            raise InvalidMessage("an audit report is not JSON", why=str(error)) from error
-        if not isinstance(data, dict):
-            raise InvalidMessage("an audit report is not an object")
+        route = self._router.route(report.job, connection)
+        sites = await self._sites(report.job, connection) if route is None else route.sites
+        data = facts.entry(connection.kind, report.kind, report.data, sites)
         actor = f"{connection.kind}:{connection.name}"
         self._ledger.audit(report.kind, data, job=report.job, actor=actor)
 
-    async def _require_part(self, job_id: str, connection: Connection) -> None:
+    async def _sites(self, job_id: str, connection: Connection) -> frozenset[str]:
         """News of a job that is over arrives late, but only from those who were part of it."""
         jobs = self._state.jobs
         job = await asyncio.to_thread(jobs.get, job_id)
-        if connection.kind is PeerKind.ENCLAVE:
-            part = job.enclave == connection.name
-        else:
-            sites = await asyncio.to_thread(jobs.job_sites, job_id)
-            part = connection.name in {s.site for s in sites}
-        if not part:
+        sites = frozenset(s.site for s in await asyncio.to_thread(jobs.job_sites, job_id))
+        enclave = connection.kind is PeerKind.ENCLAVE
+        if connection.name != job.enclave if enclave else connection.name not in sites:
             raise NotFound("there is no such job for this peer")
+        return sites
 
     async def _beat(self, connection: Connection) -> None:
         while True:

@@ -7,7 +7,9 @@ what was parsed and what was authenticated cannot differ.
 
 from __future__ import annotations
 
+from fedgate.codes import Code
 from fedgate.errors import SealBroken
+from fedgate.notice import Notice
 
 Bytes = bytes | bytearray | memoryview
 
@@ -57,7 +59,7 @@ class Fields:
         self.position = 0
         got = self.take(MARK_BYTES)
         if got[:3] != b"FG" + kind:
-            raise SealBroken(f"this is no {what}")
+            raise SealBroken(f"this is no {what}", notice=Notice(Code.NO_LETTER))
         if got[3] != VERSION:
             raise SealBroken(
                 f"the {what} has format version {got[3]}",
@@ -68,7 +70,11 @@ class Fields:
     def take(self, count: int) -> bytes:
         end = self.position + count
         if end > self._end:
-            raise SealBroken(f"the {self._what} is truncated", why=f"{self._end} bytes")
+            raise SealBroken(
+                f"the {self._what} is truncated",
+                why=f"{self._end} bytes",
+                notice=Notice(Code.WRONG_LENGTH),
+            )
         raw = bytes(self._data[self.position : end])
         self.position = end
         return raw
@@ -102,4 +108,8 @@ class Fields:
     def end(self) -> None:
         """Nothing may follow."""
         if self.left:
-            raise SealBroken(f"bytes follow the {self._what}", why=f"{self.left} too many")
+            raise SealBroken(
+                f"bytes follow the {self._what}",
+                why=f"{self.left} too many",
+                notice=Notice(Code.WRONG_LENGTH),
+            )

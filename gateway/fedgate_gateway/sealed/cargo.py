@@ -23,7 +23,9 @@ from typing import Final, NoReturn, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from fedgate.codes import Code
 from fedgate.errors import SealBroken
+from fedgate.notice import Notice
 from fedgate_gateway.sealed._binding import bind256
 from fedgate_gateway.sealed._fields import text8
 from fedgate_gateway.sealed.letter import (
@@ -125,7 +127,9 @@ class _Chunks:
         if self._broken:
             raise SealBroken("the cargo is broken", why=self._broken)
         if self._next != self._chunks:
-            raise self._failed("the cargo is truncated", f"{self._next} of {self._chunks} chunks")
+            raise self._failed(
+                "the cargo is truncated", f"{self._next} of {self._chunks} chunks", Code.TRUNCATED
+            )
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a copy of a cargo's state would use its nonces again")
@@ -135,10 +139,14 @@ class _Chunks:
             raise SealBroken("the cargo is broken", why=self._broken)
         if index != self._next:
             raise self._failed(
-                "a cargo chunk is out of order", f"chunk {index}, expected {self._next}"
+                "a cargo chunk is out of order",
+                f"chunk {index}, expected {self._next}",
+                Code.OUT_OF_ORDER,
             )
         if index >= self._chunks:
-            raise self._failed("the cargo is longer than announced", f"{self._chunks} chunks")
+            raise self._failed(
+                "the cargo is longer than announced", f"{self._chunks} chunks", Code.TOO_LONG
+            )
         return self.key.plain_size(index)
 
     def _open(self, index: int, size: int, sealed: memoryview, out: memoryview) -> int:
@@ -146,6 +154,7 @@ class _Chunks:
             raise self._failed(
                 "a cargo chunk has the wrong size",
                 f"{sealed.nbytes} bytes instead of {size + TAG_BYTES}",
+                Code.WRONG_SIZE,
             )
         if out.nbytes < size:
             raise self._failed("the buffer for an opened chunk is too small", f"{out.nbytes} bytes")
@@ -154,7 +163,7 @@ class _Chunks:
         except InvalidTag:
             out[:size] = bytes(size)  # the cipher had written before it knew
             raise self._failed(
-                "a cargo chunk was altered or belongs elsewhere", f"chunk {index}"
+                "a cargo chunk was altered or belongs elsewhere", f"chunk {index}", Code.ALTERED
             ) from None
         except (TypeError, ValueError, BufferError) as error:
             raise self._failed("a cargo chunk cannot be opened", str(error)) from error
@@ -162,9 +171,9 @@ class _Chunks:
     def _nonce(self, index: int) -> bytes:
         return index.to_bytes(11, "big") + (b"\1" if index + 1 == self._chunks else b"\0")
 
-    def _failed(self, what: str, why: str) -> SealBroken:
+    def _failed(self, what: str, why: str, code: Code = Code.SEAL_BROKEN) -> SealBroken:
         self._broken = f"{what}: {why}"
-        return SealBroken(what, why=why)
+        return SealBroken(what, why=why, notice=Notice(code))
 
 
 class CargoSealer(_Chunks):

@@ -30,7 +30,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from fedgate.codes import Code
 from fedgate.errors import SealBroken
+from fedgate.notice import Notice
 from fedgate_gateway.sealed._binding import bind256, bind512
 from fedgate_gateway.sealed._fields import Fields, blob32, mark, text8
 from fedgate_gateway.sealed.keys import (
@@ -173,6 +175,7 @@ class SiteHandshake:
                 f"the answer is not signed by enclave {enclave}",
                 why=f"{error}, as the project file lists it",
                 remedy="compare its identity key with the project file",
+                notice=Notice(Code.WRONG_SIGNER),
             ) from error
         SealingPublicKey(public_key)  # refuse a malformed key before anybody relies on it
         return Answer(
@@ -230,6 +233,7 @@ class EnclaveHandshake:
                 f"site {self._hello.site!r} is not on the roster",
                 why=f"the roster lists {', '.join(sorted(roster)) or 'nobody'}",
                 remedy="add the site and its identity key to the project, at every member",
+                notice=Notice(Code.NOT_ON_ROSTER),
             )
         self._site_identity = bytes(known)
         self._enclave = enclave

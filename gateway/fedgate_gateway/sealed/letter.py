@@ -21,7 +21,9 @@ from typing import Final, NoReturn
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from fedgate.codes import Code
 from fedgate.errors import SealBroken
+from fedgate.notice import Notice
 from fedgate_gateway.sealed._fields import Bytes, Fields, mark, text8
 
 TAG_BYTES: Final = 16
@@ -35,6 +37,7 @@ MAX_CARGO_BYTES: Final = 1 << 46
 #: Letters under one key: 2^32 of them at full size keep AES-GCM's advantage below 2^-30.
 MAX_LETTERS: Final = 1 << 32
 _FIXED = struct.Struct(">BB16sQII")
+_OTHER: Final = Notice(Code.OTHER_SESSION)
 _CARGO = struct.Struct(">16sQ")
 
 
@@ -141,7 +144,9 @@ def _parse(data: Bytes) -> tuple[LetterHeader, int]:
         raise SealBroken("a letter's kind or direction is unknown", why=str(error)) from None
     if fields.left != body + TAG_BYTES:
         raise SealBroken(
-            "a letter has the wrong length", why=f"{fields.left} bytes, not {body + TAG_BYTES}"
+            "a letter has the wrong length",
+            why=f"{fields.left} bytes, not {body + TAG_BYTES}",
+            notice=Notice(Code.WRONG_LENGTH),
         )
     return header, fields.position
 
@@ -233,20 +238,26 @@ class Opener:
         header, start = _parse(data)
         route = self._route
         if header.session != route.session:
-            raise SealBroken("the letter belongs to another session")
+            raise SealBroken("the letter belongs to another session", notice=_OTHER)
         if header.direction != route.direction:
-            raise SealBroken("the letter goes in the other direction")
+            raise SealBroken("the letter goes in the other direction", notice=_OTHER)
         if header.job != route.job:
-            raise SealBroken("the letter belongs to another job", why=repr(header.job))
+            raise SealBroken(
+                "the letter belongs to another job", why=repr(header.job), notice=_OTHER
+            )
         if (header.sender, header.receiver) != (route.sender, route.receiver):
             raise SealBroken(
                 "the letter is not for us, or not from our peer",
                 why=f"from {header.sender!r} to {header.receiver!r}",
+                notice=_OTHER,
             )
         if header.sequence != self._expected:
             raise SealBroken(
                 "the letter is replayed or out of order",
                 why=f"sequence {header.sequence}, expected {self._expected}",
+                notice=Notice(
+                    Code.REPLAYED if header.sequence < self._expected else Code.OUT_OF_ORDER
+                ),
             )
         view = memoryview(data)
         try:
@@ -255,6 +266,7 @@ class Opener:
             raise SealBroken(
                 "the letter was altered or sealed with another key",
                 why=f"sequence {header.sequence} does not authenticate",
+                notice=Notice(Code.ALTERED),
             ) from None
         self._expected += 1
         return header, body

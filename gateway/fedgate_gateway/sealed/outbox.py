@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from fedgate.codes import Code
 from fedgate.errors import SealBroken, Unavailable
+from fedgate.notice import Notice
 from fedgate_gateway.sealed.letter import peek_header
 
 DEFAULT_LETTERS: Final = 4096
@@ -76,6 +78,7 @@ class Outbox:
             raise SealBroken(
                 "the peer acknowledges letters that were never sent",
                 why=f"{expected}, sent were {self.next}",
+                notice=Notice(Code.NEVER_SENT),
             )
         while self._first < expected:
             self._bytes -= len(self._letters.popleft())

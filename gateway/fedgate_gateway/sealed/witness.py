@@ -15,7 +15,9 @@ from typing import Final, NoReturn
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from fedgate.codes import Code
 from fedgate.errors import SealBroken
+from fedgate.notice import Notice
 from fedgate_gateway.sealed.cargo import CargoKey
 from fedgate_gateway.sealed.session import SessionKeys
 
@@ -35,7 +37,11 @@ class CargoWitness:
     def add(self, sealed: memoryview | bytes) -> None:
         """The next chunk as it is relayed; the key's tags stay here, one nonce for each chunk."""
         if self._next >= self._chunks:
-            raise SealBroken("the cargo is longer than announced", why=f"{self._chunks} chunks")
+            raise SealBroken(
+                "the cargo is longer than announced",
+                why=f"{self._chunks} chunks",
+                notice=Notice(Code.TOO_LONG),
+            )
         nonce = self._next.to_bytes(12, "big")
         self._next += 1
         self._tags.update(self._aead.encrypt(nonce, b"", sealed))
@@ -54,6 +60,7 @@ class CargoWitness:
             raise SealBroken(
                 "the cargo is not the one its sender sealed",
                 why="it opens under the shared key but the sender's witness differs",
+                notice=Notice(Code.ALTERED),
             )
 
     def __reduce__(self) -> NoReturn:

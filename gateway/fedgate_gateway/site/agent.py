@@ -11,7 +11,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fedgate import __version__ as fedgate_version
+from fedgate.codes import Code
 from fedgate.errors import Conflict, Denied, FedgateError
+from fedgate.notice import Notice, public
 from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import ProjectConfig, SiteConfig, load_config
 from fedgate_gateway.link.cargo import fetch_bundle
@@ -119,9 +121,9 @@ class SiteAgent:
             accepted = True
         except FedgateError as error:
             accepted, reasons = False, [str(error)[:2000]]
-        except Exception as error:  # whatever fails here must not become a yes
+        except Exception:  # whatever fails here must not become a yes
             log.exception("failed to consider job %s", message.job)
-            accepted, reasons = False, [f"the site could not decide: {error!r}"[:2000]]
+            accepted, reasons = False, ["the site could not decide (its own log says why)"]
         log.info("job %s: %s (%s)", message.job, "accepted" if accepted else "denied", reasons)
         self.link.send(
             pb.PeerMessage(
@@ -154,11 +156,11 @@ class SiteAgent:
             job = await self._make(message)
         except FedgateError as error:
             log.warning("job %s: cannot join: %s", message.job, error)
-            self._audit(message.job, "site.refused", {"why": str(error)[:1000]})
+            self._audit(message.job, "site.refused", {"notice": public(error).to_text()})
             self.link.send(
                 pb.PeerMessage(
                     session_closed=pb.SessionClosed(
-                        job=message.job, site=self._config.name, reason=str(error)[:1000]
+                        job=message.job, site=self._config.name, notice=public(error).to_text()
                     )
                 )
             )
@@ -177,12 +179,16 @@ class SiteAgent:
             accepted.bundle, accepted.project, accepted.datasets, accepted.config,
             accepted.min_sites,
         ) or not set(spec.sites) <= set(accepted.sites):  # fmt: skip
-            raise Denied("the job is not the one this site accepted")
+            raise Denied("the job is not the one this site accepted", notice=Notice(Code.OTHER_JOB))
         if spec.sites != accepted.sites:  # others declined: our policy may mind
             self._decider.before(spec, examined.manifest)
         running = sum(not job.ending for job in self._jobs.values())
         if running >= self._config.max_jobs:
-            raise Conflict("this site has no room", why=f"{running} jobs are running")
+            raise Conflict(
+                "this site has no room",
+                why=f"{running} jobs are running",
+                notice=Notice(Code.NO_ROOM, {"jobs": running}),
+            )
         return SiteJob(
             spec, examined,
             config=self._config, decider=self._decider, link=self.link,
@@ -221,7 +227,7 @@ class SiteAgent:
         if ended is not None:
             ended.forget()
 
-    def _audit(self, job: str, kind: str, data: dict[str, str]) -> None:
+    def _audit(self, job: str, kind: str, data: dict[str, Any]) -> None:
         self.link.send(
             pb.PeerMessage(audit=pb.AuditReport(job=job, kind=kind, data=json.dumps(data)))
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fedgate.errors import Denied, FedgateError
-from fedgate.task import Failure, Frame, Result, TaskError
+from fedgate.notice import public
+from fedgate.task import Failure, Frame, Result, TaskError, frame_allowed
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Incoming
 from fedgate_gateway.child.memory import Buffer, Pool
@@ -24,8 +25,9 @@ _REFUSED_NAMES = 50
 
 
 class Egress:
-    """Of one job. ``channel`` is its session now; ``report`` writes into the audit log;
-    ``on_flood`` ends the job at this site.
+    """Of one job. ``channel`` is its session now; ``report`` writes into the audit log, ``tell``
+    into the owner's own; ``on_flood`` ends the job at this site. ``known`` are names of frames
+    that configuration or bundle list: others are not reported.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class Egress:
         link: LinkClient,
         channel: Callable[[], Channel | None],
         report: Callable[[str, dict[str, str]], None],
-        on_flood: Callable[[str], None],
+        tell: Callable[[str], None],
+        on_flood: Callable[[FedgateError], None],
+        known: Sequence[str],
     ) -> None:
         self._job = job
         self._site = site
@@ -45,6 +49,8 @@ class Egress:
         self._link = link
         self._channel = channel
         self._report = report
+        self._tell = tell
+        self._known = known
         self._on_flood = on_flood
         self._snapshots = Pool("fedgate-egress")
         self._refused_frames: set[str] = set()
@@ -76,7 +82,8 @@ class Egress:
             else:
                 self._guard.check_result(result, None)
         except FedgateError as error:
-            self._report("egress.refused", {"why": str(error)[:1000]})
+            self._tell(f"the egress guard refused a result: {error}")
+            self._report("egress.refused", {"notice": public(error).to_text()})
             self.fail(result.task, Failure.REFUSED, denied(error))
             self._give_back(copy)
             return
@@ -135,7 +142,7 @@ class Egress:
         except Denied as error:
             self._refuse_frame(frame, error)
             if isinstance(error, Flooded):
-                self._on_flood(str(error))
+                self._on_flood(error)
             return False
         return True
 
@@ -149,7 +156,9 @@ class Egress:
         name = frame.name[:200]
         if name not in self._refused_frames and len(self._refused_frames) < _REFUSED_NAMES:
             self._refused_frames.add(name)
-            self._report("frame.refused", {"frame": name, "why": str(error)})
+            self._tell(f"the egress guard refused {name!r}: {error}")
+            rule = next((r for r in self._known if frame_allowed(frame.name, (r,))), "undeclared")
+            self._report("frame.refused", {"frame": rule, "notice": public(error).to_text()})
 
     def close(self) -> None:
         for task in self._tasks:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedgate.codes import Code
 from fedgate.errors import Denied, FedgateError, InvalidModel
 from fedgate.model import Model, Tensor
+from fedgate.notice import Notice, public
 from fedgate.task import Frame, Result, Task, TaskKind, frame_allowed
 from fedgate_gateway.child.notes import finite
 from fedgate_gateway.config import Guard
@@ -42,35 +44,48 @@ class EgressGuard:
             raise Denied(
                 "the result's opaque part is too large",
                 why=f"{opaque} bytes, guard.body_bytes is {self.rules.body_bytes}",
+                notice=Notice(Code.GUARD_BODY, {"bytes": opaque, "limit": self.rules.body_bytes}),
             )
         if self.rules.finite and not finite(result.metrics):
-            raise Denied("the result's metrics are not finite")
+            raise Denied("the result's metrics are not finite", notice=Notice(Code.GUARD_FINITE))
         if model is None:
             return
         if len(model) > self.rules.result_bytes:
             raise Denied(
                 "the result's model is too large",
                 why=f"{len(model)} bytes, guard.result_bytes is {self.rules.result_bytes}",
+                notice=Notice(
+                    Code.GUARD_RESULT, {"bytes": len(model), "limit": self.rules.result_bytes}
+                ),
             )
         try:
             parsed = Model.parse(model)
         except InvalidModel as error:
-            raise Denied("the result's model is malformed", why=str(error)) from error
+            raise Denied(
+                "the result's model is malformed",
+                why=str(error),
+                notice=Notice(Code.INVALID_MODEL),
+            ) from error
         if expected is not None and parsed.signature() != expected:
             raise Denied(
                 "the result's model differs in shape from the task's",
                 why=_difference(expected, parsed.signature()),
+                notice=Notice(Code.GUARD_MATCH),
             )
         if self.rules.finite:
             for name, tensor in parsed.items():
                 if not _finite(tensor):
-                    raise Denied(f"tensor {name!r} of the result holds NaN or infinity")
+                    raise Denied(
+                        f"tensor {name!r} of the result holds NaN or infinity",
+                        notice=Notice(Code.GUARD_FINITE),
+                    )
 
     def check_frame(self, frame: Frame) -> None:
         if not frame_allowed(frame.name, self.rules.frames):
             raise Denied(
                 f"opaque traffic {frame.name!r} may not cross at this site",
                 why="it is not listed in guard.frames",
+                notice=Notice(Code.GUARD_FRAMES),
             )
         self._frame_bytes += _FRAME + len(frame.name.encode()) + len(frame.body)
         if self._frame_bytes > self.rules.frame_bytes:
@@ -79,6 +94,10 @@ class EgressGuard:
                 why=f"{self._frame_bytes} bytes with {frame.name!r:.200}, "
                 f"guard.frame_bytes is {self.rules.frame_bytes}",
                 remedy="let it send less, or ask the data owner for more",
+                notice=Notice(
+                    Code.GUARD_FRAME_BYTES,
+                    {"bytes": self._frame_bytes, "limit": self.rules.frame_bytes},
+                ),
             )
 
 
@@ -111,4 +130,5 @@ def _difference(expected: Signature, found: Signature) -> str:
 
 
 def denied(error: FedgateError) -> str:
-    return f"the site's egress guard: {error}"
+    """What the job hears: the rule and numbers. Names that it chose itself stay at the site."""
+    return f"the site's egress guard: {public(error).sentence}"

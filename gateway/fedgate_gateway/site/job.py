@@ -8,9 +8,19 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from fedgate.errors import Denied, FedgateError, InvalidMessage, SealBroken, Unavailable
+from fedgate.codes import Code
+from fedgate.errors import (
+    Denied,
+    FedgateError,
+    InvalidMessage,
+    SealBroken,
+    Unavailable,
+    WorkloadFailed,
+)
 from fedgate.model import Model
+from fedgate.notice import Notice, public
 from fedgate.task import Failure
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.child import notes
@@ -18,7 +28,8 @@ from fedgate_gateway.child.host import Child, ChildSpec, Incoming, check_message
 from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.config import SiteConfig
 from fedgate_gateway.link.client import LinkClient
-from fedgate_gateway.link.control import read_control, write_control
+from fedgate_gateway.link.closing import closing
+from fedgate_gateway.link.control import read_control, write_control, write_leaving
 from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.receiver import Received, Receiver
 from fedgate_gateway.link.spec import Spec
@@ -37,6 +48,8 @@ from fedgate_proto.v1 import link_pb2 as pb
 log = logging.getLogger(__name__)
 #: Handshakes before a site gives up: the last message of one can be lost with a connection.
 _OPENINGS = 3
+#: Lines of ours in the log of a worker.
+_MOST_TOLD = 200
 
 
 class SiteJob:
@@ -52,7 +65,7 @@ class SiteJob:
         link: LinkClient,
         identity: IdentityKey,
         sandbox: Sandbox,
-        report: Callable[[str, str, dict[str, str]], None],
+        report: Callable[[str, str, dict[str, Any]], None],
         series: SeriesFolders,
     ) -> None:
         self.spec = spec
@@ -70,6 +83,7 @@ class SiteJob:
         self._receiver: Receiver | None = None
         self._in_hand: Counter[str] = Counter()  # ids of the tasks that the worker has now
         self._worker_ready = False
+        self._told = 0
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         project = decider.project(spec)
         terms = project_terms(
@@ -84,14 +98,16 @@ class SiteJob:
         self._egress = Egress(
             spec.job, config.name, guard=self._guard, link=link,
             channel=lambda: self.session.channel,
-            report=lambda kind, data: report(spec.job, kind, data), on_flood=self._flooded,
+            report=lambda kind, data: report(spec.job, kind, data), tell=self._tell_owner,
+            on_flood=self._flooded, known=(*config.guard.frames, *examined.manifest.frames),
         )  # fmt: skip
 
     def _approve(self, claims: Claims, theirs: Terms) -> None:
         decision = self._decider.with_claims(self.spec, self._examined.manifest, claims)
         self._report(self.spec.job, "enclave.appraised", {
             "evidence": claims.kind, "hardware": str(claims.hardware).lower(),
-            "measurement": claims.measurement, "sandbox": theirs.sandbox, "why": decision.why[:500],
+            "measurement": claims.measurement, "sandbox": theirs.sandbox,
+            "rules": [rule.id for rule in decision.reasons],
         })  # fmt: skip
 
     # -- the course of a job -----------------------------------------------------------------
@@ -141,24 +157,24 @@ class SiteJob:
             self._state = await self._series.take(key, spec.job)
 
     def _refuse(self, error: FedgateError) -> str:
-        reason = str(error)
-        log.warning("job %s: %s", self.spec.job, reason)
-        self._report(self.spec.job, "site.refused", {"why": reason[:1000]})
-        self._leave(reason)
-        self._tell_closed(reason)
-        return reason
+        log.warning("job %s: %s", self.spec.job, error)
+        self._tell_owner(f"this site refused the job: {error}")
+        self._report(self.spec.job, "site.refused", {"notice": public(error).to_text()})
+        self._leave(error)
+        self._tell_closed(error)
+        return str(error)
 
     def _broken(self, error: FedgateError) -> None:
         """The session cannot go on, and the enclave must not wait for us until its deadline."""
-        reason = str(error)
         if not self.session.unconfirmed:
-            self._report(self.spec.job, "session.ended", {"why": reason[:1000]})
-        self._tell_closed(reason)
-        self._end(reason)
+            self._tell_owner(f"the session ended: {error}")
+            self._report(self.spec.job, "session.ended", {"notice": public(error).to_text()})
+        self._tell_closed(error)
+        self._end(str(error))
 
-    def _tell_closed(self, reason: str) -> None:
+    def _tell_closed(self, error: FedgateError) -> None:
         closed = self.session.closed()
-        closed.reason = reason[:1000]
+        closed.notice = public(error).to_text()
         self._link.send(pb.PeerMessage(session_closed=closed))
 
     def _prepare(self) -> None:
@@ -200,6 +216,12 @@ class SiteJob:
         """The worker's output stays at the site."""
         return WorkerLogs(self._config.data).path(self.spec.job)
 
+    def _tell_owner(self, text: str) -> None:
+        """Names that job code chose stay here, with what its worker printed."""
+        self._told += 1
+        if self._told <= _MOST_TOLD:
+            WorkerLogs(self._config.data).add(self.spec.job, text)
+
     def _pool(self) -> Pool:
         if self._child is None or self._child.ended:
             raise Unavailable("the worker has ended")
@@ -214,26 +236,26 @@ class SiteJob:
         if not self._over.done():
             self._over.set_result(reason)
 
-    def _leave(self, reason: str) -> None:
+    def _leave(self, error: FedgateError) -> None:
         if self.session.channel is not None:
             self.session.channel.post(
-                LetterKind.CONTROL, write_control("left", reason=reason[:1000])
+                LetterKind.CONTROL, write_leaving(error, self._config.guard.body_bytes)
             )
 
     def stop(self, reason: str) -> None:
         """The gateway, or this site's operator, ends the job here."""
         self._end(reason)
-        self.session.refused(reason)
+        self.session.refused(Notice(Code.ENCLAVE_ENDED))
 
     def closed_by_enclave(self, message: pb.SessionClosed) -> None:
-        channel = self.session.channel
+        channel, notice = self.session.channel, closing(message, Code.ENCLAVE_ENDED)
         if channel is None:
-            self.session.refused(message.reason)
+            self.session.refused(notice)
         elif message.session == channel.keys.session:
             if self.session.unconfirmed:
-                self.session.refused(message.reason)
+                self.session.refused(notice)
             else:
-                self.stop(message.reason[:1000])
+                self.stop(notice.sentence)
 
     async def _close(self) -> None:
         if self._child is not None and not self._child.ended:
@@ -272,11 +294,11 @@ class SiteJob:
         if self._egress.may_cross(notes.read_frame(body), body) and self._child is not None:
             self._child.send("frame", note=body)
 
-    def _flooded(self, reason: str) -> None:
+    def _flooded(self, error: FedgateError) -> None:
         """More opaque traffic than this owner allows one job, in or out: it ends here."""
         if not self._over.done():
-            self._leave(reason)
-            self._end(reason)
+            self._leave(error)
+            self._end(str(error))
 
     def _task(self, received: Received) -> None:
         if received.error is not None:
@@ -314,9 +336,16 @@ class SiteJob:
         try:
             result = notes.read_result(incoming.note, None)
             if result.site != self._config.name:
-                raise InvalidMessage("the worker answered in another site's name", why=result.site)
+                raise InvalidMessage(
+                    "the worker answered in another site's name",
+                    why=result.site,
+                    notice=Notice(Code.FORGED_RESULT),
+                )
             if self._in_hand[result.task] < 1:
-                raise InvalidMessage("the worker answered a task that it does not have")
+                raise InvalidMessage(
+                    "the worker answered a task that it does not have",
+                    notice=Notice(Code.FORGED_RESULT),
+                )
         except FedgateError:
             incoming.release()
             raise
@@ -327,8 +356,10 @@ class SiteJob:
     def _worker_ended(self, error: FedgateError | None) -> None:
         if self._over.done():
             return
-        reason = str(error or "the worker ended before the job did")
+        error = error or WorkloadFailed(
+            "the worker ended before the job did", notice=Notice(Code.WORKER_DIED)
+        )
         for task in list(self._in_hand):
-            self._egress.fail(task, Failure.WORKLOAD, reason)
-        self._leave(reason)
-        self._end(reason)
+            self._egress.fail(task, Failure.WORKLOAD, str(error))
+        self._leave(error)
+        self._end(str(error))

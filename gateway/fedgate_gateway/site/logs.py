@@ -11,6 +11,8 @@ from pathlib import Path
 from fedgate.errors import NotFound
 
 _SUFFIX = ".log"
+#: Bytes of one line of ours.
+_LINE = 8_000
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class WorkerLogs:
 
     def path(self, job: str) -> Path:
         return self._folder / f"{job}{_SUFFIX}"
+
+    def add(self, job: str, text: str) -> None:
+        """A line of the site's own, bounded, beside what the worker printed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self.path(job).open("ab") as file:
+            file.write(f"fedgate: {text}".encode("utf-8", "replace")[:_LINE] + b"\n")
 
     def list(self) -> Sequence[WorkerLog]:
         """Newest last."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from fedgate.codes import Code
 from fedgate.errors import EvidenceRejected, FedgateError, SealBroken, Unavailable
+from fedgate.notice import Notice
 from fedgate_gateway.attestation import Claims, Evidence, appraise, digest_bytes
 from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.client import LinkClient
@@ -43,7 +45,7 @@ class SiteSession:
         self._kinds = kinds
         self._approve = approve
         self._answer: asyncio.Future[bytes] | None = None
-        self._first: asyncio.Future[str] | None = None  # "", or why there was no first letter
+        self._first: asyncio.Future[SealBroken | None] | None = None  # why no first letter came
         self.channel: Channel | None = None
         self.claims: Claims | None = None
 
@@ -82,7 +84,11 @@ class SiteSession:
             self.claims = claims
             self._send(pb.Handshake.FINISH, message)
             return keys
-        raise Unavailable("the enclave does not answer", why=f"{_ATTEMPTS} attempts")
+        raise Unavailable(
+            "the enclave does not answer",
+            why=f"{_ATTEMPTS} attempts",
+            notice=Notice(Code.ENCLAVE_SILENT),
+        )
 
     async def _link_up(self) -> None:
         try:
@@ -102,11 +108,11 @@ class SiteSession:
         first = self._first = asyncio.get_running_loop().create_future()
 
         def opened(header: LetterHeader, body: bytes) -> None:
-            _settle(first, "")
+            _settle(first, None)
             on_letter(header, body)
 
         def broken(error: FedgateError) -> None:
-            _settle(first, str(error))
+            _settle(first, _unconfirmed(str(error), error.notice))
             on_broken(error)
 
         self.channel = Channel(
@@ -125,11 +131,11 @@ class SiteSession:
         """
         assert self._first is not None
         try:
-            why = await asyncio.wait_for(self._first, _ANSWER_SECONDS)
+            error = await asyncio.wait_for(self._first, _ANSWER_SECONDS)
         except TimeoutError:
-            why = f"not within {_ANSWER_SECONDS} s"
-        if why:
-            raise SealBroken("the enclave did not confirm the session", why=why)
+            error = _unconfirmed(f"not within {_ANSWER_SECONDS} s")
+        if error is not None:
+            raise error
 
     @property
     def unconfirmed(self) -> bool:
@@ -140,12 +146,14 @@ class SiteSession:
         if message.step == pb.Handshake.ANSWER and waiting is not None and not waiting.done():
             waiting.set_result(message.data)
 
-    def refused(self, reason: str) -> None:
+    def refused(self, notice: Notice) -> None:
         waiting = self._answer
         if waiting is not None and not waiting.done():
-            waiting.set_exception(EvidenceRejected("the enclave refused us", why=reason[:1000]))
+            waiting.set_exception(
+                EvidenceRejected("the enclave refused us", why=notice.sentence, notice=notice)
+            )
         if self._first is not None:
-            _settle(self._first, reason[:1000] or "no reason was given")
+            _settle(self._first, _unconfirmed(notice.sentence, notice))
 
     def receive(self, letter: pb.Letter) -> None:
         if self.channel is not None and letter.session == self.channel.keys.session:
@@ -174,6 +182,14 @@ class SiteSession:
         )
 
 
-def _settle(first: asyncio.Future[str], why: str) -> None:
+def _unconfirmed(why: str, notice: Notice | None = None) -> SealBroken:
+    return SealBroken(
+        "the enclave did not confirm the session",
+        why=why,
+        notice=notice or Notice(Code.NOT_CONFIRMED),
+    )
+
+
+def _settle(first: asyncio.Future[SealBroken | None], error: SealBroken | None) -> None:
     if not first.done():
-        first.set_result(why)
+        first.set_result(error)

@@ -208,16 +208,16 @@ class Resume(_message.Message):
     def __init__(self, job: _Optional[str] = ..., site: _Optional[str] = ..., session: _Optional[bytes] = ..., epoch: _Optional[int] = ..., expected: _Optional[int] = ...) -> None: ...
 
 class SessionClosed(_message.Message):
-    __slots__ = ("job", "site", "session", "reason")
+    __slots__ = ("job", "site", "session", "notice")
     JOB_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
-    REASON_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
     job: str
     site: str
     session: bytes
-    reason: str
-    def __init__(self, job: _Optional[str] = ..., site: _Optional[str] = ..., session: _Optional[bytes] = ..., reason: _Optional[str] = ...) -> None: ...
+    notice: str
+    def __init__(self, job: _Optional[str] = ..., site: _Optional[str] = ..., session: _Optional[bytes] = ..., notice: _Optional[str] = ...) -> None: ...
 
 class JobReport(_message.Message):
     __slots__ = ("job", "started", "event", "finished", "refused")
@@ -234,14 +234,12 @@ class JobReport(_message.Message):
     def __init__(self, job: _Optional[str] = ..., started: _Optional[str] = ..., event: _Optional[str] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., refused: _Optional[str] = ...) -> None: ...
 
 class Finished(_message.Message):
-    __slots__ = ("succeeded", "reason", "code")
+    __slots__ = ("succeeded", "notice")
     SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
-    REASON_FIELD_NUMBER: _ClassVar[int]
-    CODE_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
     succeeded: bool
-    reason: str
-    code: str
-    def __init__(self, succeeded: _Optional[bool] = ..., reason: _Optional[str] = ..., code: _Optional[str] = ...) -> None: ...
+    notice: str
+    def __init__(self, succeeded: _Optional[bool] = ..., notice: _Optional[str] = ...) -> None: ...
 
 class AuditReport(_message.Message):
     __slots__ = ("job", "kind", "data")

@@ -1,0 +1,210 @@
+"""Every reason that may be said in public, each with the one sentence that says it.
+
+What a gateway hears, stores and shows of how something ended is one of these codes and the numbers
+that its sentence names. A workload chooses none of the words.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+
+class Code(enum.StrEnum):
+    # one for each class of :mod:`fedgate.errors`, where nothing more may be said
+    INTERNAL = "internal"
+    INVALID_BUNDLE = "invalid-bundle"
+    BUNDLE_TOO_LARGE = "bundle-too-large"
+    UNKNOWN_FRAMEWORK = "unknown-framework"
+    UNSUPPORTED_VERSION = "unsupported-version"
+    INVALID_MODEL = "invalid-model"
+    INVALID_MESSAGE = "invalid-message"
+    INVALID_CONFIG = "invalid-config"
+    INVALID_TRANSITION = "invalid-transition"
+    WORKLOAD_FAILED = "workload-failed"
+    ALL_TASKS_FAILED = "all-tasks-failed"
+    ADAPTER_FAILED = "adapter-failed"
+    PLUGIN_UNAVAILABLE = "plugin-unavailable"
+    DENIED = "denied"
+    UNAUTHENTICATED = "unauthenticated"
+    NOT_FOUND = "not-found"
+    CONFLICT = "conflict"
+    UNAVAILABLE = "unavailable"
+    DEADLINE_EXCEEDED = "deadline-exceeded"
+    LIMIT_REACHED = "limit-reached"
+    SEAL_BROKEN = "seal-broken"
+    EVIDENCE_REJECTED = "evidence-rejected"
+
+    # a job that an enclave does not take
+    UNKNOWN_PROJECT = "unknown-project"
+    NO_ROOM = "no-room"
+    NOT_A_MEMBER = "not-a-member"
+    NO_RECIPIENT = "no-recipient"
+    UNKNOWN_RECIPIENT = "unknown-recipient"
+    OTHER_BUNDLE = "other-bundle"
+
+    # how a job ends
+    TOO_FEW_SITES = "too-few-sites"
+    LOST_TOO_MANY_SITES = "lost-too-many-sites"
+    NOT_STARTED_IN_TIME = "not-started-in-time"
+    JOB_TOO_LONG = "job-too-long"
+    CANCELLED = "cancelled"
+    HOST_STOPPING = "host-stopping"
+    SCRATCH_FULL = "scratch-full"
+    COORDINATOR_DIED = "coordinator-died"
+    COHORT_TOO_SMALL = "cohort-too-small"
+    ARTIFACTS_TOO_LARGE = "artifacts-too-large"
+
+    # how a site is lost
+    WORKER_DIED = "worker-died"
+    SLOW_START = "slow-start"
+    NOT_JOINED = "not-joined"
+    LINK_LOST = "link-lost"
+    NEW_SESSION = "new-session"
+    SITE_ENDED = "site-ended"
+    ENCLAVE_ENDED = "enclave-ended"
+    ENCLAVE_SILENT = "enclave-silent"
+    NOT_CONFIRMED = "not-confirmed"
+    NO_GATEWAY = "no-gateway"
+    CROWDED = "crowded"
+    OTHER_JOB = "other-job"
+    TERMS_DIFFER = "terms-differ"
+    OTHER_PROJECT_FILE = "other-project-file"
+    NOT_ON_ROSTER = "not-on-roster"
+    UNKNOWN_ENCLAVE = "unknown-enclave"
+    WRONG_SIGNER = "wrong-signer"
+    UNKNOWN_SESSION = "unknown-session"
+    FORGED_RESULT = "forged-result"
+
+    # what is wrong with a letter or a cargo
+    ALTERED = "altered"
+    WRONG_LENGTH = "wrong-length"
+    NO_LETTER = "no-letter"
+    REPLAYED = "replayed"
+    OUT_OF_ORDER = "out-of-order"
+    NEVER_SENT = "never-sent"
+    OTHER_SESSION = "other-session"
+    TRUNCATED = "truncated"
+    WRONG_SIZE = "wrong-size"
+    TOO_LONG = "too-long"
+
+    # the rules of a site's guard
+    GUARD_BODY = "guard-body"
+    GUARD_RESULT = "guard-result"
+    GUARD_MATCH = "guard-match"
+    GUARD_FINITE = "guard-finite"
+    GUARD_FRAMES = "guard-frames"
+    GUARD_FRAME_BYTES = "guard-frame-bytes"
+
+
+#: Code -> its sentence: what happened, why, and (what to do). ``{name}`` is a number, and stands
+#: behind a colon.
+SENTENCES: Mapping[Code, str] = {
+    Code.INTERNAL: "a program of the federation failed (its own log says more)",
+    Code.INVALID_BUNDLE: "the bundle cannot be run",
+    Code.BUNDLE_TOO_LARGE: "the bundle is too large",
+    Code.UNKNOWN_FRAMEWORK: "the bundle is of no framework that is offered here",
+    Code.UNSUPPORTED_VERSION: "the bundle asks for another version than is offered here",
+    Code.INVALID_MODEL: "what should be a model is none",
+    Code.INVALID_MESSAGE: "a message was malformed or too large",
+    Code.INVALID_CONFIG: "a setting is wrong",
+    Code.INVALID_TRANSITION: "that cannot happen to a job in this state",
+    Code.WORKLOAD_FAILED: "the workload's code failed (the job's log says why)",
+    Code.ALL_TASKS_FAILED: "every task failed at every site (the logs say why)",
+    Code.ADAPTER_FAILED: "the framework's adapter failed (the job's log says why)",
+    Code.PLUGIN_UNAVAILABLE: "the framework is not installed where the workload should run",
+    Code.DENIED: "a rule forbids it",
+    Code.UNAUTHENTICATED: "it is not known who asks",
+    Code.NOT_FOUND: "something that is needed is not there",
+    Code.CONFLICT: "something else is there already",
+    Code.UNAVAILABLE: "a peer or a service that is needed is not there",
+    Code.DEADLINE_EXCEEDED: "it took too long",
+    Code.LIMIT_REACHED: "a share is used up",
+    Code.SEAL_BROKEN: "something sealed did not open as it should",
+    Code.EVIDENCE_REJECTED: "the enclave's evidence was rejected",
+    Code.UNKNOWN_PROJECT: "this enclave does not know the job's project",
+    Code.NO_ROOM: "there is no room: {jobs} jobs are running",
+    Code.NOT_A_MEMBER: "a site of the job is not a member of its project",
+    Code.NO_RECIPIENT: (
+        "the project releases sealed outputs, and the job names no key to seal to "
+        "(submit with a recipient key)"
+    ),
+    Code.UNKNOWN_RECIPIENT: (
+        "the job's recipient key is not one of the project's "
+        "(add its fingerprint to `recipients` in the project file)"
+    ),
+    Code.OTHER_BUNDLE: "the gateway delivered another bundle",
+    Code.TOO_FEW_SITES: ("too few sites can take part: {left} of at least {least} are left"),
+    Code.LOST_TOO_MANY_SITES: ("the job lost too many sites: {left} of at least {least} are left"),
+    Code.NOT_STARTED_IN_TIME: (
+        "the job could not start in time: after {seconds} s {missing} sites were not ready"
+    ),
+    Code.JOB_TOO_LONG: (
+        "the job ran longer than it may: its enclave ends every job after {seconds} s "
+        "(let it do less, or ask the enclave's operator to raise job_seconds)"
+    ),
+    Code.CANCELLED: "the job was cancelled",
+    Code.HOST_STOPPING: "the enclave host is stopping",
+    Code.SCRATCH_FULL: (
+        "the workload has filled its scratch folder: {bytes} bytes "
+        "(write less, or have scratch_bytes raised)"
+    ),
+    Code.COORDINATOR_DIED: "the coordinator's process ended without a word",
+    Code.COHORT_TOO_SMALL: (
+        "the model is not released: {contributed} sites contributed, the project asks for {least}"
+    ),
+    Code.ARTIFACTS_TOO_LARGE: (
+        "the job's artifacts are not released: they exceed {bytes} bytes or {files} files "
+        "(write less, or raise release.artifact_bytes in the project file)"
+    ),
+    Code.WORKER_DIED: "the worker's process ended without a word",
+    Code.SLOW_START: (
+        "the workload did not start in time: {seconds} s, runtime.limits.start_seconds"
+    ),
+    Code.NOT_JOINED: "it did not join in time",
+    Code.LINK_LOST: "it lost its connection",
+    Code.NEW_SESSION: "it opened a new session",
+    Code.SITE_ENDED: "the site ended its session",
+    Code.ENCLAVE_ENDED: "the enclave ended the session",
+    Code.ENCLAVE_SILENT: "the enclave does not answer",
+    Code.NOT_CONFIRMED: "the enclave did not confirm the session",
+    Code.NO_GATEWAY: "the gateway was away for too long: {seconds} s",
+    Code.CROWDED: "the peer does not acknowledge its letters: no room for more in {seconds} s",
+    Code.OTHER_JOB: "the job is not the one that this site accepted",
+    Code.TERMS_DIFFER: (
+        "the enclave's terms differ from what this site accepted "
+        "(somebody between site and enclave changed the job)"
+    ),
+    Code.OTHER_PROJECT_FILE: (
+        "the enclave holds another project file than this site "
+        "(every member of a project needs the same project file; compare them)"
+    ),
+    Code.NOT_ON_ROSTER: "the site's identity is not on the roster of the project",
+    Code.UNKNOWN_ENCLAVE: "the enclave is not one of the project's (compare the project files)",
+    Code.WRONG_SIGNER: "the answer is not signed by the project's enclave",
+    Code.UNKNOWN_SESSION: "the session is not known here",
+    Code.FORGED_RESULT: "the workload answered in another's name, or a task that it does not have",
+    Code.ALTERED: "something sealed was altered on its way",
+    Code.WRONG_LENGTH: "something sealed has a wrong length",
+    Code.NO_LETTER: "something came that is no letter",
+    Code.REPLAYED: "a letter was replayed",
+    Code.OUT_OF_ORDER: "a letter came out of order",
+    Code.NEVER_SENT: "letters were acknowledged that were never sent",
+    Code.OTHER_SESSION: "a letter belongs to another session, job or direction",
+    Code.TRUNCATED: "a cargo is truncated",
+    Code.WRONG_SIZE: "a part of a cargo has a wrong size",
+    Code.TOO_LONG: "a cargo is longer than announced",
+    Code.GUARD_BODY: (
+        "the result's opaque part is too large: {bytes} bytes, guard.body_bytes is {limit}"
+    ),
+    Code.GUARD_RESULT: (
+        "the result's model is too large: {bytes} bytes, guard.result_bytes is {limit}"
+    ),
+    Code.GUARD_MATCH: "the result's model differs from the task's: guard.match",
+    Code.GUARD_FINITE: "the result holds NaN or infinity: guard.finite",
+    Code.GUARD_FRAMES: "opaque traffic is not listed in guard.frames",
+    Code.GUARD_FRAME_BYTES: (
+        "too much opaque traffic for this job: {bytes} bytes, guard.frame_bytes is {limit} "
+        "(let it send less, or ask the data owner for more)"
+    ),
+}
