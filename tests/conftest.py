@@ -72,3 +72,16 @@ def fedgate(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(code, told.out, told.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def opened_log() -> Callable[[Any, str], str]:
+    """``opened_log(federation, job)``: the log that a job released to its submitter, opened."""
+    from fedgate_gateway.cli.results import read_log
+    from fedgate_gateway.cli.submissions import Submissions
+
+    def read(federation: Any, job: str) -> str:
+        submissions = Submissions(federation.profile_path)
+        return read_log(federation.client, job, submissions=submissions)
+
+    return read

@@ -64,7 +64,7 @@ def test_a_job_that_fails_exits_with_1_and_its_log_says_why(federation, fedgate,
     ran = submit(fedgate, profile, tmp_path / "out", "--config", "fail=no data today")
     assert ran.code == 1
     error = json.loads(ran.err.strip().splitlines()[-1])["error"]
-    assert "no site returned a model" in error["why"]
+    assert "the workload's code failed" in error["why"]
     job = error["what"].split()[0]
     assert "no site returned a model" in fedgate(profile, "job", "logs", job).out
 

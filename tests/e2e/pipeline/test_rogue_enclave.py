@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import tomli_w
 
+from fedgate.codes import Code
 from fedgate_gateway.link.terms import fingerprint
 from fedgate_gateway.sealed import RecipientKey
 
@@ -80,31 +81,30 @@ def refusals(bench: Any, job: str) -> dict[str, str]:
 
     def told() -> dict[str, str]:
         found = bench.audit(job, "site.refused")
-        return {e["actor"].removeprefix("site:"): e["data"]["why"] for e in found}
+        return {e["actor"].removeprefix("site:"): e["data"]["code"] for e in found}
 
     return dict(bench.until(lambda: len(t := told()) == 2 and t))
 
 
-def require_nothing_sent(bench: Any, rogue: Rogue, because: str) -> None:
+def require_nothing_sent(bench: Any, rogue: Rogue, because: Code) -> None:
     ended, job = rogue.run()
     assert ended["state"] == "failed"
-    for why in refusals(bench, job).values():
-        assert because in why
+    assert set(refusals(bench, job).values()) == {because}
     assert bench.audit(job, "session.opened") == []
 
 
 def test_an_enclave_that_no_project_file_knows_gets_nothing(bench: Any) -> None:
     rogue = Rogue(bench, "rogue", recipient=RecipientKey.generate())
-    require_nothing_sent(bench, rogue, "'rogue' is not an enclave of project demo")
+    require_nothing_sent(bench, rogue, Code.UNKNOWN_ENCLAVE)
 
 
 def test_an_enclave_under_a_known_name_with_another_key_gets_nothing(bench: Any) -> None:
-    require_nothing_sent(bench, Rogue(bench, "enclave-1"), "not signed by enclave enclave-1")
+    require_nothing_sent(bench, Rogue(bench, "enclave-1"), Code.WRONG_SIGNER)
 
 
 def test_an_enclave_whose_project_file_lists_one_recipient_more_gets_nothing(bench: Any) -> None:
     rogue = Rogue(bench, "enclave-1", recipient=RecipientKey.generate(), stolen=True)
-    require_nothing_sent(bench, rogue, "another project file than this site: recipients differ")
+    require_nothing_sent(bench, rogue, Code.OTHER_PROJECT_FILE)
 
 
 def test_a_recipient_that_no_project_file_knows_is_declined_by_each_site(bench: Any) -> None:
