@@ -42,7 +42,7 @@ class Attendance:
 
     def losses(self) -> Mapping[str, Code]:
         """Each lost site with what may be said of why."""
-        return {site: public(error).code for site, error in self.lost.items()}
+        return {s: public(self.lost[s]).code for s in self.sites if s in self.lost}
 
     def joins(self, site: str) -> None:
         """It has a new session: what was before does not count."""
