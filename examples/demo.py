@@ -25,6 +25,7 @@ from fedgate_gateway.cli.board import watch
 from fedgate_gateway.cli.exports import save_export
 from fedgate_gateway.cli.progress import JobProgress
 from fedgate_gateway.cli.results import Fetched, fetch_all
+from fedgate_gateway.cli.signing import sign_submission
 from fedgate_gateway.cli.submissions import Submissions
 from fedgate_gateway.dev import Federation
 from fedgate_gateway.dev.leftovers import leftovers
@@ -106,8 +107,11 @@ def run_all(federation: Federation) -> list[Run]:
     runs = []
     for example in EXAMPLES:
         archive = workload.load(example.workload, adapters=federation.profile.adapters)
-        job = client.submit(archive, datasets=[example.dataset], recipient=recipient)
-        submissions.submitted(job, archive)
+        signed = sign_submission(
+            client.profile, archive, datasets=[example.dataset], recipient=recipient
+        )
+        job = client.send(signed)
+        submissions.submitted(job, signed)
         print(f"submitted {example.title} as {job['id']}", flush=True)
         runs.append(Run(example, JobProgress.of(job), pooled(federation, example), []))
     watch(client, [run.progress for run in runs], sys.stdout)

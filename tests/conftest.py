@@ -7,6 +7,8 @@ from __future__ import annotations
 import gc
 import json
 import os
+import secrets
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,6 +59,36 @@ class Ran:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+@pytest.fixture(scope="session")
+def signed() -> Callable[..., bytes]:
+    """``signed(archive, submitter="alice", sites=("a",))``: one by a fresh key, for a week."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from fedgate.bundle import digest_of
+    from fedgate_gateway.governance import JobRequest, sign_request
+    from fedgate_gateway.link.terms import fingerprint
+
+    fresh = Ed25519PrivateKey.generate()
+
+    def sign(
+        archive: bytes,
+        *,
+        key: Ed25519PrivateKey = fresh,
+        recipient: bytes | None = None,
+        **fields: Any,
+    ) -> bytes:
+        now = int(time.time())
+        chosen = {
+            "project": "health", "bundle": digest_of(archive), "name": "", "submitter": "alice",
+            "sites": (), "datasets": (), "min_sites": None, "config": {}, "task_seconds": None,
+            "recipient": fingerprint(recipient) if recipient else "",
+            "created": now, "expires": now + 7 * 86400, "nonce": secrets.token_hex(16), **fields,
+        }  # fmt: skip
+        return sign_request(JobRequest(**chosen), key)
+
+    return sign
 
 
 @pytest.fixture

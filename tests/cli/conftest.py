@@ -14,6 +14,7 @@ import pytest
 
 from fedgate_gateway.cli.new_profile import write_profile
 from fedgate_gateway.pki import Authority
+from fedgate_gateway.pki.signing_keys import load_or_create_signing_key
 from fedgate_gateway.sealed import RecipientKey
 
 
@@ -34,6 +35,7 @@ class FakeGateway:
     authority: Authority
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     def profile(self, folder: Path, authority: Authority | None = None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +45,10 @@ class FakeGateway:
         if not (folder / "recipient.key").exists():
             RecipientKey.generate().save(folder / "recipient.key")
         path = folder / "profile.toml"
-        write_profile(path, api=self.url, project="demo", audit_key="", enclaves={})
+        load_or_create_signing_key(folder / "signer.key")
+        write_profile(
+            path, api=self.url, project="demo", audit_key="", enclaves={}, submitter="alice"
+        )
         return path
 
     def says(self, status: int, body: object, kind: str = "application/json") -> None:
@@ -82,7 +87,7 @@ def gateway(tmp_path) -> Iterator[FakeGateway]:
         def do_GET(self):
             fake.asked.append((f"{self.command} {self.path}", dict(self.headers)))
             length = int(self.headers.get("Content-Length", 0))
-            self.rfile.read(length)
+            fake.bodies.append(self.rfile.read(length))
             fake.answers.pop(0)(self)
 
         do_POST = do_DELETE = do_GET

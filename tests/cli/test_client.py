@@ -8,6 +8,7 @@ from fedgate.errors import Denied, InvalidConfig, InvalidMessage, NotFound, Unav
 from fedgate_gateway.cli import client as client_module
 from fedgate_gateway.cli.client import Client
 from fedgate_gateway.cli.profile import load_profile
+from fedgate_gateway.cli.signing import sign_submission
 from fedgate_gateway.pki import Authority
 
 JOB = "job-0vv41dq75y29"
@@ -81,8 +82,9 @@ def test_an_endless_answer_is_cut(client, gateway, monkeypatch):
 
 def test_a_submission_is_repeated_under_the_same_key(client, gateway):
     gateway.says(503, {})
-    gateway.says(201, {"id": JOB})
-    assert client.submit(b"zip")["id"] == JOB
+    signed = sign_submission(client.profile, b"zip")
+    gateway.says(201, {"id": JOB, "bundle": signed.request.bundle, "request": signed.digest})
+    assert client.send(signed)["id"] == JOB
     keys = {headers["Idempotency-Key"] for _, headers in gateway.asked}
     assert len(gateway.asked) == 2
     assert len(keys) == 1

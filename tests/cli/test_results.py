@@ -14,6 +14,7 @@ from fedgate.bundle import pack_files
 from fedgate.errors import Conflict, InvalidBundle, InvalidMessage, NotFound, SealBroken
 from fedgate_gateway.cli.profile import Profile
 from fedgate_gateway.cli.results import fetch_all, read_log
+from fedgate_gateway.cli.signing import SignedSubmission
 from fedgate_gateway.cli.submissions import Submissions
 from fedgate_gateway.sealed import BoxContext, IdentityKey, RecipientKey, seal_stream
 
@@ -79,9 +80,14 @@ def gateway(tmp_path) -> Gateway:
 
 
 @pytest.fixture
-def submissions(tmp_path) -> Submissions:
+def sent(signed) -> SignedSubmission:
+    return SignedSubmission(ARCHIVE, signed(ARCHIVE), None)
+
+
+@pytest.fixture
+def submissions(tmp_path, sent) -> Submissions:
     made = Submissions(tmp_path / "profile.toml")
-    made.submitted({"id": JOB, "bundle": BUNDLE}, ARCHIVE)
+    made.submitted({"id": JOB, "bundle": BUNDLE}, sent)
     return made
 
 
@@ -157,9 +163,15 @@ def test_the_model_of_another_bundle_is_refused(gateway, fetch, tmp_path):
     assert "submitted was" in refused(fetch, tmp_path, SealBroken)
 
 
-def test_a_swapped_bundle_is_noticed_on_submission(tmp_path):
+def test_a_swapped_bundle_is_noticed_on_submission(tmp_path, sent):
     with pytest.raises(SealBroken, match="not the job that was submitted"):
-        Submissions(tmp_path / "p").submitted({"id": JOB, "bundle": "sha256:" + "0" * 64}, ARCHIVE)
+        Submissions(tmp_path / "p").submitted({"id": JOB, "bundle": "sha256:" + "0" * 64}, sent)
+
+
+def test_what_was_signed_is_remembered_with_the_job(submissions, sent):
+    assert submissions.request(JOB) == sent.digest
+    assert submissions.bundle(JOB) == BUNDLE
+    assert submissions.request("job-000000000000") is None
 
 
 def test_an_enclave_that_is_not_pinned_is_not_believed(gateway, fetch, tmp_path):

@@ -74,7 +74,7 @@ def test_a_site_believes_a_simulated_enclave_only_because_its_file_says_so(writt
 
 def test_keys_are_for_their_owner_alone(written):
     secret = [*written.root.rglob("*.key")]
-    assert len(secret) == 4
+    assert len(secret) == 6
     assert {path.stat().st_mode & 0o077 for path in secret} == {0}
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from fedgate_gateway.cli import workload
 from fedgate_gateway.cli.results import fetch_all
+from fedgate_gateway.cli.signing import sign_submission
 from fedgate_gateway.cli.submissions import Submissions
 from fedgate_gateway.dev import DatasetTemplate, Federation
 
@@ -82,7 +83,8 @@ def ours(federation: Federation, app: str, into: Path) -> Path:
     count, config = RUNS[app]
     client, kept = federation.client, Submissions(federation.profile_path)
     archive = workload.load(APPS / app, adapters=("flower",))
-    job = client.submit(
+    signed = sign_submission(
+        client.profile,
         archive,
         sites=federation.sites[:count],
         datasets=["ward"],
@@ -90,7 +92,8 @@ def ours(federation: Federation, app: str, into: Path) -> Path:
         config=config,
         recipient=client.profile.recipient_key().public_raw,
     )
-    kept.submitted(job, archive)
+    job = client.send(signed)
+    kept.submitted(job, signed)
     for _event in client.events(job["id"]):
         pass
     ended = client.job(job["id"])["job"]

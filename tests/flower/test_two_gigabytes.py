@@ -14,6 +14,7 @@ import pytest
 
 from fedgate_gateway.cli import workload
 from fedgate_gateway.cli.results import fetch_all
+from fedgate_gateway.cli.signing import sign_submission
 from fedgate_gateway.cli.submissions import Submissions
 from fedgate_gateway.dev import DatasetTemplate, Federation
 
@@ -38,14 +39,16 @@ def test_an_array_of_more_than_2_gib_crosses_both_ways(tmp_path: Path) -> None:
     with federation:
         client, kept = federation.client, Submissions(federation.profile_path)
         archive = workload.load(APP, adapters=adapters)
-        job = client.submit(
+        signed = sign_submission(
+            client.profile,
             archive,
             sites=federation.sites,
             datasets=["data"],
             min_sites=2,
             recipient=client.profile.recipient_key().public_raw,
         )
-        kept.submitted(job, archive)
+        job = client.send(signed)
+        kept.submitted(job, signed)
         for _event in client.events(job["id"]):
             pass
         ended = client.job(job["id"])["job"]

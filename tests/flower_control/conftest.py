@@ -203,13 +203,13 @@ def flwr_of(client: TestClient) -> Callable[[str], Flwr]:
 
 
 @pytest.fixture
-def submit(state: GatewayState, archive: bytes) -> Callable[..., JobRecord]:
+def submit(state: GatewayState, archive: bytes, signed) -> Callable[..., JobRecord]:
     """Submit the app by the API, and not by the command."""
 
     def run(bearer: str, bundle: bytes = archive, **options) -> JobRecord:
         principal = state.tokens.authenticate(bearer)
-        chosen = SubmitOptions(**{"project": "health", **options})
-        return asyncio.run(state.jobs.submit(bundle, chosen, principal))
+        request = signed(bundle, submitter=principal.name, **options)
+        return asyncio.run(state.jobs.submit(bundle, SubmitOptions(request), principal))
 
     return run
 

@@ -198,11 +198,17 @@ def alice() -> Principal:
 
 
 @pytest.fixture
-def submit(state: GatewayState, archive: bytes, alice: Principal) -> Callable[..., JobRecord]:
-    """Submit the workload as alice."""
+def submit(
+    state: GatewayState, archive: bytes, alice: Principal, signed
+) -> Callable[..., JobRecord]:
+    """Sign a request for the workload and submit it as alice."""
 
-    def run(project: str = "health", bundle: bytes = archive, **options) -> JobRecord:
-        return asyncio.run(state.jobs.submit(bundle, SubmitOptions(project, **options), alice))
+    def run(
+        project: str = "health", bundle: bytes = archive, idempotency_key: str = "", **choices
+    ) -> JobRecord:
+        request = signed(bundle, project=project, **choices)
+        options = SubmitOptions(request, choices.get("recipient"), idempotency_key)
+        return asyncio.run(state.jobs.submit(bundle, options, alice))
 
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import stat
 from datetime import timedelta
 
@@ -90,7 +91,7 @@ def test_every_other_scope_together_is_not_enough(client, token, method, path, s
     assert client.request(method, path, headers=token(scope), json=body).status_code != 403
 
 
-def test_a_token_of_another_project_sees_and_does_nothing(client, token, submit, archive):
+def test_a_token_of_another_project_sees_and_does_nothing(client, token, submit, archive, signed):
     job = submit().id
     stranger = token(Scope.JOBS_READ, Scope.JOBS_WRITE, Scope.AUDIT_READ, projects=["other"])
     assert client.get("/api/v1/jobs", headers=stranger).json()["jobs"] == []
@@ -102,8 +103,9 @@ def test_a_token_of_another_project_sees_and_does_nothing(client, token, submit,
         answer = client.get(f"/api/v1/audit/{path}", headers=stranger)
         assert (answer.status_code, answer.json()["code"]) == (403, "denied")
     for project in ("health", "no-such-project"):
+        request = base64.b64encode(signed(archive, project=project)).decode()
         answer = client.post(
-            "/api/v1/jobs", headers=stranger, data={"project": project}, files={"bundle": archive}
+            "/api/v1/jobs", headers=stranger, data={"request": request}, files={"bundle": archive}
         )
         assert (answer.status_code, answer.json()["code"]) == (403, "denied")
 

@@ -15,15 +15,28 @@ from fedgate_gateway.control.records import OutputKind
 from fedgate_gateway.sealed.keys import RecipientKey
 
 
-def post_job(client, headers, archive, *, key=None, **fields):
-    if key:
-        headers = {**headers, "Idempotency-Key": key}
-    return client.post(
-        "/api/v1/jobs",
-        headers=headers,
-        data={"project": "health", **fields},
-        files={"bundle": ("b.zip", archive, "application/zip")},
-    )
+@pytest.fixture
+def post_job(client, signed):
+    """Sign and submit as whoever the token belongs to; ``request`` sends one again."""
+
+    def post(headers, archive, *, key=None, request=None, recipient=None, **choices):
+        if key:
+            headers = {**headers, "Idempotency-Key": key}
+        if request is None:
+            name = client.get("/api/v1/whoami", headers=headers).json()["name"]
+            choices = {"submitter": name, "recipient": recipient, **choices}
+            request = signed(archive, **choices)
+        data = {"request": base64.b64encode(request).decode()}
+        if recipient is not None:
+            data["recipient"] = base64.b64encode(recipient).decode()
+        return client.post(
+            "/api/v1/jobs",
+            headers=headers,
+            data=data,
+            files={"bundle": ("b.zip", archive, "application/zip")},
+        )
+
+    return post
 
 
 def run_to(state, job_id, *events):
@@ -34,11 +47,11 @@ def run_to(state, job_id, *events):
 RUNNING = (JobEvent.ACCEPT, JobEvent.ASSIGN, JobEvent.START)
 
 
-def test_submit_show_list_and_cancel(client, admin, archive):
-    recipient = base64.b64encode(RecipientKey.generate().public.raw).decode()
+def test_submit_show_list_and_cancel(client, admin, archive, post_job):
+    recipient = RecipientKey.generate().public_raw
     made = post_job(
-        client, admin, archive, sites="site-1,site-2", datasets="a", min_sites="2",
-        config='{"lr": 0.2}', name="second try", recipient=recipient, task_seconds="60",
+        admin, archive, sites=("site-1", "site-2"), datasets=("a",), min_sites=2,
+        config={"lr": 0.2}, name="second try", recipient=recipient, task_seconds=60.0,
     )  # fmt: skip
     assert made.status_code == 201, made.text
     job = made.json()
@@ -59,29 +72,38 @@ def test_submit_show_list_and_cancel(client, admin, archive):
     assert client.get("/api/v1/jobs?state=running", headers=admin).json()["jobs"] == []
 
 
-def test_the_same_idempotency_key_gives_the_same_job(client, admin, archive, state):
-    first = post_job(client, admin, archive, key="k1").json()
-    again = post_job(client, admin, archive, key="k1")
+def test_the_same_idempotency_key_gives_the_same_job(admin, archive, state, signed, post_job):
+    request = signed(archive, submitter="root")
+    first = post_job(admin, archive, key="k1", request=request).json()
+    again = post_job(admin, archive, key="k1", request=request)
     assert (again.status_code, again.json()["id"]) == (201, first["id"])
-    other = post_job(client, admin, archive, key="k1", name="changed")
+    other = post_job(admin, archive, key="k1", name="changed")
     assert (other.status_code, other.json()["code"]) == (409, "conflict")
-    assert post_job(client, admin, archive, key="k2").json()["id"] != first["id"]
+    assert post_job(admin, archive, key="k2").json()["id"] != first["id"]
     assert len(state.jobs.list().jobs) == 2
 
 
-def test_idempotency_keys_belong_to_a_token(client, token, archive):
-    ids = {
-        post_job(client, token(Scope.JOBS_WRITE), archive, key="same").json()["id"]
-        for _ in range(2)
-    }
+def test_one_request_makes_one_job_whatever_key_it_comes_with(
+    admin, archive, state, signed, post_job
+):
+    request = signed(archive, submitter="root")
+    first = post_job(admin, archive, key="k1", request=request).json()
+    again = post_job(admin, archive, key="k2", request=request)
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+    assert first["id"] in again.json()["why"]
+    assert len(state.jobs.list().jobs) == 1
+
+
+def test_idempotency_keys_belong_to_a_token(token, archive, post_job):
+    ids = {post_job(token(Scope.JOBS_WRITE), archive, key="same").json()["id"] for _ in range(2)}
     assert len(ids) == 2
 
 
-def test_the_same_key_at_the_same_time_makes_one_job(state, admin, archive):
+def test_the_same_key_at_the_same_time_makes_one_job(state, admin, archive, signed):
     from fedgate_gateway.control.records import SubmitOptions
 
     who = state.tokens.authenticate(admin["Authorization"].removeprefix("Bearer "))
-    options = SubmitOptions("health", idempotency_key="k")
+    options = SubmitOptions(signed(archive, submitter="root"), idempotency_key="k")
 
     async def run():
         return await asyncio.gather(*(state.jobs.submit(archive, options, who) for _ in range(5)))
@@ -360,7 +382,8 @@ def test_the_openapi_document_is_complete(client):
         assert ("security" in operation) != open_to_all, where
         if not open_to_all:
             assert operation["security"] == [{"HTTPBearer": operation["security"][0]["HTTPBearer"]}]
-            assert operation["security"][0]["HTTPBearer"], where
+            any_token_will_do = where == "get /api/v1/whoami"
+            assert bool(operation["security"][0]["HTTPBearer"]) != any_token_will_do, where
             assert {"401", "403"} <= set(operation["responses"]), where
         for status, response in operation["responses"].items():
             if int(status) >= 400:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import stat
 import warnings
@@ -65,12 +66,14 @@ def nothing_is_stored(state) -> bool:
 
 
 @pytest.mark.parametrize("case", DAMAGED)
-def test_a_damaged_submission_has_its_own_error_and_nothing_is_stored(client, state, token, case):
+def test_a_damaged_submission_has_its_own_error_and_nothing_is_stored(
+    client, state, token, signed, case
+):
     archive, status, code, words = DAMAGED[case]
     answer = client.post(
         "/api/v1/jobs",
         headers=token(Scope.JOBS_WRITE),
-        data={"project": "health"},
+        data={"request": base64.b64encode(signed(archive)).decode()},
         files={"bundle": ("b.zip", archive)},
     )
     assert answer.headers["content-type"] == "application/problem+json"
@@ -80,12 +83,13 @@ def test_a_damaged_submission_has_its_own_error_and_nothing_is_stored(client, st
     assert nothing_is_stored(state)
 
 
-def test_the_undamaged_one_is_stored(client, state, token):
+def test_the_undamaged_one_is_stored(client, state, token, signed):
+    archive = zipped(GOOD)
     answer = client.post(
         "/api/v1/jobs",
         headers=token(Scope.JOBS_WRITE),
-        data={"project": "health"},
-        files={"bundle": ("b.zip", zipped(GOOD))},
+        data={"request": base64.b64encode(signed(archive)).decode()},
+        files={"bundle": ("b.zip", archive)},
     )
     assert answer.status_code == 201
     assert not nothing_is_stored(state)
@@ -102,24 +106,25 @@ def part(name, content, filename=""):
 
 
 END = f"--{BOUNDARY}--\r\n".encode()
-PROJECT = part("project", b"health")
+REQUEST = part("request", b"e30=")
 BUNDLE = part("bundle", zipped(GOOD), "b.zip")
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (PROJECT + END, "no file named 'bundle'"),
-        (PROJECT + part("bundle", b"text") + END, "no file named 'bundle'"),
-        (BUNDLE + END, "project"),
-        (BUNDLE + PROJECT + part("sitez", b"a") + END, "sitez"),
-        (BUNDLE + PROJECT + PROJECT + END, "twice"),
-        (BUNDLE + PROJECT + part("config", b"[1]") + END, "config"),
-        (BUNDLE + PROJECT + part("config", b"{") + END, "not a JSON object"),
-        (BUNDLE + PROJECT + part("min_sites", b"two") + END, "min_sites"),
-        (BUNDLE + PROJECT + part("recipient", b"!!") + END, "recipient"),
-        (BUNDLE + PROJECT + part("name", b"x" * 200_000) + END, "exceeded"),
-        (BUNDLE + BUNDLE + PROJECT + END, "Too many files"),
+        (REQUEST + END, "no file named 'bundle'"),
+        (REQUEST + part("bundle", b"text") + END, "no file named 'bundle'"),
+        (BUNDLE + END, "request"),
+        (BUNDLE + REQUEST + END, "not a signed statement"),
+        (BUNDLE + part("request", b"!!") + END, "not base64"),
+        (BUNDLE + part("request", b"e30=" * 87_400) + END, "exceeded"),
+        (BUNDLE + REQUEST + part("sitez", b"a") + END, "sitez"),
+        (BUNDLE + REQUEST + REQUEST + END, "twice"),
+        (BUNDLE + REQUEST + part("sites", b"site-1") + END, "sites"),
+        (BUNDLE + REQUEST + part("recipient", b"!!") + END, "recipient"),
+        (BUNDLE + REQUEST + part("name", b"x" * 400_000) + END, "exceeded"),
+        (BUNDLE + BUNDLE + REQUEST + END, "Too many files"),
         (b"--wrong\r\n", "cannot be read"),
         (b"", "bundle"),
     ],

@@ -107,10 +107,10 @@ def test_two_cannot_both_take_a_job(state, submit):
     assert state.jobs.get(job.id).enclave == winners[0]
 
 
-def test_the_same_submission_at_the_same_time_makes_one_job(state, token, archive):
+def test_the_same_submission_at_the_same_time_makes_one_job(state, token, archive, signed):
     text = token()["Authorization"].removeprefix("Bearer ")
     who = state.tokens.authenticate(text)
-    options = SubmitOptions("health", idempotency_key="k")
+    options = SubmitOptions(signed(archive), idempotency_key="k")
 
     async def run():
         return await asyncio.gather(*(state.jobs.submit(archive, options, who) for _ in range(5)))

@@ -37,8 +37,8 @@ class NoSpool:
 class Stage:
     """A scheduler over a real database; peers are connections that nobody reads."""
 
-    def __init__(self, state: Any, archive: bytes) -> None:
-        self.state, self.archive = state, archive
+    def __init__(self, state: Any, archive: bytes, signed: Callable[..., bytes]) -> None:
+        self.state, self.archive, self.signed = state, archive, signed
         self.connections = Connections()
         self.router = Router(self.connections, state.registry)
         self.scheduler = Scheduler(state, Inline(), self.connections, self.router, NoSpool())  # type: ignore[arg-type]
@@ -49,9 +49,8 @@ class Stage:
 
     def queued(self, who: str, project: str = "health", **options: Any) -> str:
         principal = Principal(who, "", frozenset({Scope.JOBS_WRITE}))
-        submitting = self.state.jobs.submit(
-            self.archive, SubmitOptions(project, **options), principal
-        )
+        request = self.signed(self.archive, project=project, submitter=who, **options)
+        submitting = self.state.jobs.submit(self.archive, SubmitOptions(request), principal)
         job = asyncio.run(submitting)
         for site in self.state.jobs.job_sites(job.id):
             self.state.jobs.set_site_decision(job.id, site.site, Decision.ACCEPTED)
@@ -70,8 +69,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(state: Any, archive: bytes) -> Stage:
-    return Stage(state, archive)
+def stage(state: Any, archive: bytes, signed: Callable[..., bytes]) -> Stage:
+    return Stage(state, archive, signed)
 
 
 def record(number: int, project: str, submitter: str) -> JobRecord:

@@ -21,6 +21,7 @@ def spec(**changes: Any) -> pb.JobSpec:
         "job": new_job_id(), "project": "demo", "name": "n", "bundle": "sha256:" + "ab" * 32,
         "bundle_bytes": 100, "framework": "plain", "manifest": json.dumps(MANIFEST),
         "submitter": "me", "sites": ["a", "b"], "min_sites": 1, "config": "{}", "enclave": "e",
+        "request": b"signed",
     }  # fmt: skip
     return pb.JobSpec(**{**fields, **changes})
 
@@ -64,6 +65,8 @@ def test_an_id_that_could_name_another_folder_is_refused(job: str) -> None:
         {"task_seconds": -1.0},
         {"task_seconds": math.nan},
         {"task_seconds": math.inf},
+        {"request": b""},
+        {"request": bytes(256 * 1024 + 1)},
     ],
     ids=lambda c: str(c)[:40],
 )

@@ -46,6 +46,7 @@ def spec(**changes: Any) -> Spec:
         "bundle_bytes": len(BUNDLE), "framework": "plain", "submitter": "me", "sites": ["a", "b"],
         "manifest": json.dumps({"framework": "plain", "name": "n"}), "min_sites": 1, "config": "{}",
         "recipient": RECIPIENT,
+        "request": b"signed",
     }  # fmt: skip
     return Spec.read(pb.JobSpec(**{**fields, **changes}))
 

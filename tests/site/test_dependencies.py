@@ -117,6 +117,7 @@ def test_a_bundle_is_examined_together_with_what_it_needs(tmp_path: Path) -> Non
             job="job-1", project="demo", name="n", bundle=digest_of(archive),
             bundle_bytes=len(archive), framework="flower", submitter="me", sites=["a"],
             manifest=json.dumps({"framework": "flower", "name": "n"}), min_sites=1, config="{}",
+            request=b"signed",
         )
     )  # fmt: skip
     with pytest.raises(Denied, match="a-package-that-nobody-has>=2"):

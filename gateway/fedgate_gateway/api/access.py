@@ -29,17 +29,22 @@ def gateway(request: Request) -> GatewayState:
 Gateway = Annotated[GatewayState, Depends(gateway)]
 
 
+def anybody(credentials: Credentials, state: Gateway) -> Principal:
+    """A dependency: the principal behind the request, whatever its token may do."""
+    if credentials is None:
+        raise Unauthenticated(
+            "a token is needed here",
+            why="the request has no Authorization: Bearer header",
+            remedy="send the token that the gateway's administrator gave you",
+        )
+    return state.tokens.authenticate(credentials.credentials)
+
+
 def needs(scope: Scope) -> Callable[[Credentials, GatewayState], Principal]:
     """A dependency: the principal behind the request, if its token has ``scope``."""
 
     def principal(credentials: Credentials, state: Gateway) -> Principal:
-        if credentials is None:
-            raise Unauthenticated(
-                "a token is needed here",
-                why="the request has no Authorization: Bearer header",
-                remedy="send the token that the gateway's administrator gave you",
-            )
-        who = state.tokens.authenticate(credentials.credentials)
+        who = anybody(credentials, state)
         who.require(scope)
         return who
 
@@ -55,6 +60,7 @@ JOBS_READ, SITES_READ = _needs(Scope.JOBS_READ), _needs(Scope.SITES_READ)
 AUDIT_READ, METRICS_READ = _needs(Scope.AUDIT_READ), _needs(Scope.METRICS_READ)
 ADMIN = _needs(Scope.ADMIN)
 #: For those that do.
+Anybody = Annotated[Principal, Security(anybody)]
 JobReader = Annotated[Principal, JOBS_READ]
 JobWriter = Annotated[Principal, _needs(Scope.JOBS_WRITE)]
 SiteReader = Annotated[Principal, SITES_READ]

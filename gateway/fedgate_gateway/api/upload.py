@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
@@ -21,24 +20,12 @@ from fedgate.bundle import KIB
 from fedgate.errors import BundleTooLarge, InvalidMessage
 from fedgate_gateway.api.problems import told
 from fedgate_gateway.control.records import SubmitOptions
+from fedgate_gateway.governance import REQUEST_BYTES
 
 #: What the fields and the boundaries may take besides the archive.
-OVERHEAD_BYTES = 256 * KIB
-_MAX_FIELDS = 32
-_MAX_FIELD_BYTES = 96 * KIB
-
-
-def _comma_separated(value: Any) -> Any:
-    return [part for part in value.split(",") if part] if isinstance(value, str) else value
-
-
-def _json_object(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError("not a JSON object") from None
+OVERHEAD_BYTES = 512 * KIB
+_MAX_FIELDS = 8
+_MAX_FIELD_BYTES = (REQUEST_BYTES + 2) // 3 * 4
 
 
 def _base64(value: Any) -> Any:
@@ -50,47 +37,31 @@ def _base64(value: Any) -> Any:
         raise ValueError("not base64") from None
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
-
-
 class SubmitForm(BaseModel):
     """The fields of a submission besides the file ``bundle``."""
 
     model_config = ConfigDict(extra="forbid")
 
-    project: str = Field(description="the project to run in")
-    name: str = Field("", description="a title; default: the workload's own name")
-    sites: Names = Field(
-        (), description="comma separated; default: those of the workload or project"
-    )
-    datasets: Names = Field((), description="comma separated names of datasets that sites hold")
-    min_sites: int | None = Field(None, ge=1, description="default: what the workload asks for")
-    config: Annotated[
-        dict[str, bool | int | float | str],
-        BeforeValidator(_json_object),
-        Field(description="JSON object: overrides of settings that the workload declares"),
-    ] = {}
+    request: Annotated[
+        bytes,
+        BeforeValidator(_base64),
+        Field(
+            max_length=REQUEST_BYTES,
+            description="base64 of what the submitter signed: an in-toto statement about the "
+            "bundle in a DSSE envelope, with everything that a submitter chooses",
+        ),
+    ]
     recipient: Annotated[
         bytes | None,
         BeforeValidator(_base64),
         Field(
-            description="base64 of the X-Wing public key (1216 bytes) that outputs are sealed to"
+            description="base64 of the X-Wing public key (1216 bytes) that outputs are sealed to; "
+            "the request names its fingerprint"
         ),
     ] = None
-    task_seconds: float | None = Field(None, gt=0, description="how long one task may take")
 
     def options(self, idempotency_key: str) -> SubmitOptions:
-        return SubmitOptions(
-            project=self.project,
-            sites=self.sites,
-            datasets=self.datasets,
-            min_sites=self.min_sites,
-            config=self.config,
-            name=self.name,
-            recipient=self.recipient,
-            task_seconds=self.task_seconds,
-            idempotency_key=idempotency_key,
-        )
+        return SubmitOptions(self.request, self.recipient, idempotency_key)
 
 
 _TEXT = {"type": "string"}
@@ -101,7 +72,7 @@ REQUEST_BODY: dict[str, Any] = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "required": ["bundle", "project"],
+                "required": ["bundle", "request"],
                 "additionalProperties": False,
                 "properties": {
                     "bundle": {

@@ -49,6 +49,9 @@ class JobView(BaseModel):
     enclave: str = Field(description="who runs it; empty before it is assigned")
     sealed: bool = Field(description="whether the submitter gave a key that outputs are sealed to")
     task_seconds: float | None
+    request: str = Field(description="digest of the signed request, `sha256:<hex>`")
+    signed_by: str = Field(description="`submitter`, or `gateway` for a door inside the gateway")
+    request_expires: datetime | None = Field(description="until when the request counts")
     created: datetime
     pending_until: datetime | None = Field(description="when it expires unless it was started")
     started: datetime | None
@@ -73,6 +76,9 @@ class JobView(BaseModel):
             enclave=job.enclave,
             sealed=job.recipient is not None,
             task_seconds=job.task_seconds,
+            request=job.request,
+            signed_by=job.signed_by,
+            request_expires=job.request_expires,
             created=job.created,
             pending_until=job.pending_until,
             started=job.started,

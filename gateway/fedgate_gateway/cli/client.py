@@ -17,11 +17,13 @@ from fedgate.errors import (
     FedgateError,
     InvalidConfig,
     InvalidMessage,
+    SealBroken,
     Unavailable,
     error_from_dict,
 )
 from fedgate.task import Scalar
 from fedgate_gateway.cli.profile import Profile
+from fedgate_gateway.cli.signing import SignedSubmission, sign_submission
 from fedgate_gateway.cli.sse import Event, read_events
 
 _MAX_ANSWER = 128 * 1024 * 1024
@@ -86,26 +88,42 @@ class Client:
         config: Mapping[str, Scalar] | None = None,
         recipient: bytes | None = None,
         task_seconds: float | None = None,
-        idempotency_key: str = "",
     ) -> dict[str, Any]:
-        """Hand in a bundle; trying again after a lost answer gives the same job."""
-        fields = {
-            "project": project or self.profile.project,
-            "name": name,
-            "sites": ",".join(sites),
-            "datasets": ",".join(datasets),
-            "min_sites": "" if min_sites is None else str(min_sites),
-            "config": json.dumps(dict(config)) if config else "",
-            "recipient": base64.b64encode(recipient).decode() if recipient else "",
-            "task_seconds": "" if task_seconds is None else repr(task_seconds),
-        }
-        return self._json(
+        """Sign a request for a bundle, and hand both in."""
+        signed = sign_submission(
+            self.profile, archive, project=project, name=name, sites=sites, datasets=datasets,
+            min_sites=min_sites, config=config, recipient=recipient, task_seconds=task_seconds,
+        )  # fmt: skip
+        return self.send(signed)
+
+    def send(self, signed: SignedSubmission, *, idempotency_key: str = "") -> dict[str, Any]:
+        """Hand in what was signed; trying again after a lost answer gives the same job.
+
+        Raises :class:`SealBroken` when the gateway took something else.
+        """
+        fields = {"request": base64.b64encode(signed.envelope).decode()}
+        if signed.recipient is not None:
+            fields["recipient"] = base64.b64encode(signed.recipient).decode()
+        job = self._json(
             "POST",
             "jobs",
-            data={key: value for key, value in fields.items() if value},
-            files={"bundle": ("bundle.zip", archive, "application/zip")},
+            data=fields,
+            files={"bundle": ("bundle.zip", signed.archive, "application/zip")},
             headers={"Idempotency-Key": idempotency_key or secrets.token_hex(16)},
         )
+        ours = {"bundle": signed.request.bundle, "request": signed.digest}
+        for what, value in ours.items():
+            if job.get(what) != value:
+                raise SealBroken(
+                    f"{job.get('id', 'the job')!s:.80} is not the job that was submitted",
+                    why=f"the gateway says its {what} is {job.get(what)!s:.80}, ours is {value}",
+                    remedy="cancel it, and tell the gateway's administrator",
+                )
+        return job
+
+    def whoami(self) -> dict[str, Any]:
+        """The name, scopes and projects of the token."""
+        return self._json("GET", "whoami")
 
     def job(self, job_id: str) -> dict[str, Any]:
         return self._json("GET", f"jobs/{_segment(job_id)}")

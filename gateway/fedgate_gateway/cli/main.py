@@ -63,9 +63,9 @@ def build() -> typer.Typer:
     app.callback()(_root)
     for group in (
         job, site, audit, policy, plugin, token, enrolment, profile, enclave, flower, flare,
+        gateway,
     ):  # fmt: skip
         app.add_typer(group.app)
-    app.command("gateway")(gateway.gateway)
     app.command("dev")(dev.dev)
     return app
 

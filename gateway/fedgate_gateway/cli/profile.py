@@ -13,6 +13,8 @@ from fedgate.errors import InvalidConfig, NotFound
 from fedgate_gateway.config.base import ConfigPath, Section, load_config
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from fedgate_gateway.sealed.keys import RecipientKey
 
 PROFILE_FILE = "profile.toml"
@@ -29,6 +31,10 @@ class Profile(Section):
     token: ConfigPath
     #: The key that released outputs are sealed to; a file of mode 0600.
     recipient: ConfigPath | None = None
+    #: Who signs requests: the name of the token, as the project's file lists it under [submitters].
+    submitter: str = ""
+    #: The Ed25519 key that signs them (PKCS#8, PEM); a file of mode 0600.
+    signer: ConfigPath | None = None
     #: Enclave -> its Ed25519 identity key, base64; outputs must be signed by it.
     enclaves: Mapping[str, str] = {}
     #: The audit log's verifier key, ``name+id+key``.
@@ -69,6 +75,18 @@ class Profile(Section):
                 remedy="set `recipient` in the profile",
             )
         return RecipientKey.load(self.recipient)
+
+    def signing_key(self) -> Ed25519PrivateKey:
+        """Raises :class:`InvalidConfig` when there is none."""
+        from fedgate_gateway.pki.signing_keys import load_signing_key
+
+        if self.signer is None:
+            raise InvalidConfig(
+                "the profile names no signing key",
+                why="sites run only what its submitter signed",
+                remedy="make one with `fedgate profile signer`, and have the project list it",
+            )
+        return load_signing_key(self.signer)
 
     def enclave_identity(self, name: str) -> bytes:
         """The pinned key of an enclave; raises :class:`NotFound` rather than believe anybody."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from fedgate.side_door import Happening, Released, SeenSite
 from fedgate_gateway.cli.client import Client
 from fedgate_gateway.cli.progress import JobProgress
 from fedgate_gateway.cli.results import fetch_all
+from fedgate_gateway.cli.signing import SignedSubmission, sign_submission
 from fedgate_gateway.cli.submissions import Submissions
 
 
@@ -27,7 +30,8 @@ class ProfileSubmitter:
         self._recipient = client.profile.recipient_key().public_raw if recipient else None
 
     def submit(self, archive: bytes, order: Order, *, name: str, key: str) -> Job:
-        told = self._client.submit(
+        fresh = sign_submission(
+            self._client.profile,
             archive,
             project=order.project,
             name=name,
@@ -37,10 +41,24 @@ class ProfileSubmitter:
             config=order.config,
             recipient=self._recipient,
             task_seconds=order.task_seconds,
-            idempotency_key=key,
         )
-        self._submissions.submitted(told, archive)
+        signed = self._signed_before(key, fresh) or fresh
+        self._submissions.remember(key, signed.envelope)
+        told = self._client.send(signed, idempotency_key=key)
+        self._submissions.submitted(told, signed)
         return _job(told)
+
+    def _signed_before(self, key: str, fresh: SignedSubmission) -> SignedSubmission | None:
+        """What an earlier run signed for the same submission, while it still counts."""
+        envelope = self._submissions.pending(key)
+        if envelope is None:
+            return None
+        earlier = replace(fresh, envelope=envelope)
+        ours = fresh.request
+        same = replace(
+            earlier.request, created=ours.created, expires=ours.expires, nonce=ours.nonce
+        )
+        return earlier if same == ours and earlier.request.expires > time.time() else None
 
     def look(self, job: str) -> Job:
         return _job(self._client.job(job)["job"])

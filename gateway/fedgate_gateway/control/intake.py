@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -29,10 +31,11 @@ from fedgate_gateway.control.records import (
     Submission,
     SubmitOptions,
 )
+from fedgate_gateway.control.signed_submission import SignedSubmission, read_signed
 from fedgate_gateway.control.submission import (
     Recognise,
     SubmitPolicy,
-    check_options,
+    check_idempotency_key,
     check_policy,
     inspect,
     request_hash,
@@ -46,6 +49,7 @@ from fedgate_gateway.store.tables import (
     JobRow,
     JobSiteRow,
     RecipientRow,
+    RequestRow,
 )
 
 
@@ -57,7 +61,8 @@ class _Checked:
     decision: PolicyDecision
     options: SubmitOptions
     principal: Principal
-    request: bytes
+    signed: SignedSubmission
+    hash: bytes
     object_key: str
 
 
@@ -73,57 +78,73 @@ class Intake:
     limits: GatewayLimits
     recognise: Recognise
     site_frames: SiteFrames
+    own_key: bytes
 
     async def submit(
         self, archive: bytes, options: SubmitOptions, principal: Principal
     ) -> JobRecord:
         """See :meth:`JobService.submit`."""
-        principal.require_project(options.project)
-        check_options(options)
-        request = await asyncio.to_thread(request_hash, archive, options)
-        if (earlier := self._repeated(options, principal, request)) is not None:
+        check_idempotency_key(options.idempotency_key)
+        hashed = await asyncio.to_thread(request_hash, archive, options)
+        if (earlier := self._repeated(options, principal, hashed)) is not None:
             return earlier
-        await asyncio.to_thread(self._require_room, options, principal)
-        submission, decision = await asyncio.to_thread(self._check, archive, options, principal)
+        signed = await asyncio.to_thread(
+            read_signed, archive, options, principal, own_key=self.own_key, now=time.time()
+        )
+        await asyncio.to_thread(self._require_room, signed)
+        self._require_new(signed)
+        submission, decision = await asyncio.to_thread(self._check, archive, signed, principal)
         key = bundle_key(submission.bundle)
         with suppress(Conflict):  # content-addressed: what is there already is the same
             await self.objects.put(key, archive)
-        checked = _Checked(submission, decision, options, principal, request, key)
+        checked = _Checked(submission, decision, options, principal, signed, hashed, key)
         try:
             return await asyncio.to_thread(self._store, checked)
         except IntegrityError:
-            # Somebody stored the same bundle or the same key just now, and was faster.
-            if (earlier := self._repeated(options, principal, request)) is not None:
+            # Somebody stored the same bundle, key or request just now, and was faster.
+            if (earlier := self._repeated(options, principal, hashed)) is not None:
                 return earlier
+            self._require_new(signed)
             return await asyncio.to_thread(self._store, checked)
 
-    def _require_room(self, options: SubmitOptions, principal: Principal) -> None:
-        """Before the archive costs anything; what counts is asked again when it is stored."""
+    def _require_room(self, signed: SignedSubmission) -> None:
+        """Before the archive is unpacked; what counts is asked again when it is stored."""
         with self.database.read() as session:
-            require_room(session, self.limits, options.project, principal.name)
+            asked = signed.request
+            require_room(session, self.limits, asked.project, asked.submitter)
 
     def _check(
-        self, archive: bytes, options: SubmitOptions, principal: Principal
+        self, archive: bytes, signed: SignedSubmission, principal: Principal
     ) -> tuple[Submission, PolicyDecision]:
         submission = inspect(
             archive,
-            options,
+            signed,
             projects=self.projects,
             limits=self.limits,
             recognise=self.recognise,
-            submitter=principal.name,
         )
         try:
             decision = check_policy(submission, self.policy)
             check_frames(submission, self.site_frames)
             return submission, decision
         except Denied as error:
-            facts = {**_facts(submission), "reason": str(error)[:2000]}
+            facts = {**_facts(submission, signed), "reason": str(error)[:2000]}
             self.audit.append("job.refused", facts, actor=principal.name)
             raise
 
+    def _require_new(self, signed: SignedSubmission) -> None:
+        """One request makes one job; its nonce says that a second was meant."""
+        with self.database.read() as session:
+            job = session.scalar(select(RequestRow.job).where(RequestRow.digest == signed.digest))
+        if job is not None:
+            raise Conflict(
+                "this signed request was submitted before",
+                why=f"it made {job}",
+                remedy="sign a new request for another run",
+            )
+
     def _repeated(
-        self, options: SubmitOptions, principal: Principal, request: bytes
+        self, options: SubmitOptions, principal: Principal, hashed: bytes
     ) -> JobRecord | None:
         if not options.idempotency_key:
             return None
@@ -131,7 +152,7 @@ class Intake:
             row = session.get(IdempotencyRow, (principal.token, options.idempotency_key))
             if row is None:
                 return None
-            if row.request != request:
+            if row.request != hashed:
                 raise Conflict(
                     "this Idempotency-Key was used for another submission",
                     why=f"it made {row.job}",
@@ -145,10 +166,9 @@ class Intake:
             require_room(session, self.limits, submission.project, submission.submitter)
             row = _insert(session, checked, self.limits.pending_seconds)
             told = {"state": JobState.SUBMITTED.value, "reason": ""}
+            facts = _facts(submission, checked.signed)
             add_event(session, row.id, STATE_EVENT, told)
-            self.audit.append(
-                "job.submitted", _facts(submission), job=row.id, actor=actor, session=session
-            )
+            self.audit.append("job.submitted", facts, job=row.id, actor=actor, session=session)
             reasons = {"policy": list(checked.decision.reasons)}
             advance(
                 session, self.audit, row, JobEvent.REVIEW, reason="", data=reasons, actor="gateway"
@@ -163,6 +183,7 @@ def bundle_key(digest: str) -> str:
 
 def _insert(session: Session, checked: _Checked, pending_seconds: float) -> JobRow:
     submission, options, now = checked.submission, checked.options, utc_now()
+    signed = checked.signed
     manifest = submission.manifest
     if session.get(BundleRow, submission.bundle) is None:
         session.add(
@@ -186,12 +207,12 @@ def _insert(session: Session, checked: _Checked, pending_seconds: float) -> JobR
         datasets=list(submission.datasets),
         min_sites=submission.min_sites,
         config=dict(submission.config),
-        task_seconds=options.task_seconds,
+        task_seconds=signed.request.task_seconds,
         state=JobState.SUBMITTED.value,
         reason="",
         enclave="",
         created=now,
-        pending_until=now + timedelta(seconds=pending_seconds),
+        pending_until=min(now + timedelta(seconds=pending_seconds), signed.expires),
     )
     session.add(row)
     session.flush()
@@ -200,6 +221,15 @@ def _insert(session: Session, checked: _Checked, pending_seconds: float) -> JobR
         session.add(
             JobSiteRow(job=row.id, position=position, site=site, decision=pending, reason="")
         )
+    session.add(
+        RequestRow(
+            job=row.id,
+            digest=signed.digest,
+            envelope=signed.envelope,
+            signed_by=signed.signed_by.value,
+            expires=signed.expires,
+        )
+    )
     if options.recipient is not None:
         session.add(RecipientRow(job=row.id, public_key=options.recipient))
     if options.idempotency_key:
@@ -207,7 +237,7 @@ def _insert(session: Session, checked: _Checked, pending_seconds: float) -> JobR
             IdempotencyRow(
                 token=checked.principal.token,
                 key=options.idempotency_key,
-                request=checked.request,
+                request=checked.hash,
                 job=row.id,
                 created=now,
             )
@@ -216,8 +246,10 @@ def _insert(session: Session, checked: _Checked, pending_seconds: float) -> JobR
     return row
 
 
-def _facts(submission: Submission) -> dict[str, Any]:
+def _facts(submission: Submission, signed: SignedSubmission) -> dict[str, Any]:
     return {
+        "request": signed.digest,
+        "signed_by": signed.signed_by.value,
         "project": submission.project,
         "bundle": submission.bundle,
         "framework": submission.manifest.framework,

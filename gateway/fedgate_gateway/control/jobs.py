@@ -45,7 +45,7 @@ from fedgate_gateway.control.submission import Recognise, SubmitPolicy
 from fedgate_gateway.control.transitions import MAX_REASON, add_event, advance
 from fedgate_gateway.store import Database, Objects, StoredObject
 from fedgate_gateway.store.base import utc_now
-from fedgate_gateway.store.tables import BundleRow, JobRow, JobSiteRow
+from fedgate_gateway.store.tables import BundleRow, JobRow, JobSiteRow, RequestRow
 
 MAX_PAGE = 500
 _WAITING = (JobState.SUBMITTED, JobState.IN_REVIEW, JobState.QUEUED)
@@ -65,7 +65,9 @@ class JobService:
         limits: GatewayLimits | None = None,
         recognise: Recognise = recognise_installed,
         site_frames: SiteFrames = lambda _site: None,
+        own_key: bytes = b"",
     ) -> None:
+        """``own_key`` is the raw public key with which this gateway signs for its doors."""
         self._database = database
         self._objects = objects
         self._audit = audit
@@ -73,7 +75,15 @@ class JobService:
         self._events = JobEvents(database, self._limits.events_job)
         self._outputs = JobOutputs(database, audit)
         self._intake = Intake(
-            database, objects, audit, policy, projects, self._limits, recognise, site_frames
+            database,
+            objects,
+            audit,
+            policy,
+            projects,
+            self._limits,
+            recognise,
+            site_frames,
+            own_key,
         )
 
     async def submit(
@@ -82,9 +92,10 @@ class JobService:
         """Check a submission completely, then store it as a job in review.
 
         Nothing is stored unless every check passed. Raises :class:`InvalidBundle` or a subclass,
-        :class:`NotFound` for an unknown project or site, :class:`InvalidMessage` for choices that
-        cannot be, :class:`Denied` by policy or token, and :class:`Conflict` when the idempotency
-        key was used for another request.
+        :class:`NotFound` for an unknown project or site, :class:`InvalidMessage` for a request that
+        is none or belongs to another bundle or key, :class:`Denied` by policy, by token, or when
+        the request is in another's name or out of its time, and :class:`Conflict` when the
+        idempotency key was used for another request, or the request was submitted before.
         """
         job = await self._intake.submit(archive, options, principal)
         self._events.bell.ring(job.id)
@@ -127,16 +138,18 @@ class JobService:
 
     def expire_due(self, now: datetime | None = None) -> list[JobRecord]:
         """End the jobs that nobody acted on in time; returns those that expired just now."""
-        late = select(JobRow.id).where(
+        late = select(JobRow).where(
             JobRow.state.in_(_WAITING), JobRow.pending_until <= (now or utc_now())
         )
         with self._database.read() as session:
-            due = session.scalars(late.order_by(JobRow.id)).all()
-        reason = f"nobody acted within {self._limits.pending_seconds:g} s"
+            due = rows.job_records(session, session.scalars(late.order_by(JobRow.id)).all())
         expired = []
         for job in due:
+            reason = f"nobody acted within {self._limits.pending_seconds:g} s"
+            if job.request_expires is not None and job.request_expires == job.pending_until:
+                reason = f"its signed request was valid until {job.request_expires:%F %T} UTC"
             try:
-                expired.append(self.transition(job, JobEvent.EXPIRE, reason=reason))
+                expired.append(self.transition(job.id, JobEvent.EXPIRE, reason=reason))
             except InvalidTransition:  # it ended by itself a moment ago
                 continue
         return expired
@@ -192,6 +205,12 @@ class JobService:
             if row is None:
                 raise NotFound(f"there is no bundle {digest[:80]!r}")
             return rows.bundle_record(row)
+
+    def request(self, job_id: str) -> bytes:
+        """The envelope that was signed for a job; empty for one of an earlier release."""
+        with self._database.read() as session:
+            row = session.get(RequestRow, job_id)
+            return b"" if row is None else row.envelope
 
     async def bundle_archive(self, digest: str) -> bytes:
         """The archive itself; whoever gets it compares the digest again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +31,10 @@ class JobRecord(Job):
     recipient: bytes | None = None
     #: Seconds one task may take; none: what the enclave's configuration says.
     task_seconds: float | None = None
+    #: What was signed: its digest, by which kind of signer, and until when it may be run.
+    request: str = ""
+    signed_by: str = ""
+    request_expires: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -106,19 +110,12 @@ class JobPage:
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """What a submitter chooses; the bundle says the rest."""
+    """What comes with a bundle: everything that is chosen stands in the signed request."""
 
-    project: str
-    #: Empty: the sites that the workload names, or else all of the project.
-    sites: tuple[str, ...] = ()
-    datasets: tuple[str, ...] = ()
-    #: None: what the workload asks for.
-    min_sites: int | None = None
-    config: Mapping[str, Scalar] = field(default_factory=dict)
-    #: Empty: the workload's own name.
-    name: str = ""
+    #: The envelope; see :mod:`fedgate_gateway.governance`.
+    request: bytes
+    #: The key whose fingerprint the request names.
     recipient: bytes | None = None
-    task_seconds: float | None = None
     #: The same key and request from the same token give the same job.
     idempotency_key: str = ""
 
@@ -137,6 +134,8 @@ class Submission:
     datasets: tuple[str, ...]
     min_sites: int
     config: Mapping[str, Scalar]
+    #: "submitter" or "gateway": who vouches for all this.
+    signed_by: str
 
 
 @dataclass(frozen=True)

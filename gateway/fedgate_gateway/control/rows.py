@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -26,6 +27,7 @@ from fedgate_gateway.store.tables import (
     JobSiteRow,
     OutputRow,
     RecipientRow,
+    RequestRow,
 )
 
 
@@ -44,7 +46,7 @@ def no_job(job_id: str) -> NotFound:
 
 
 def job_records(session: Session, rows: Sequence[JobRow]) -> list[JobRecord]:
-    """Records in the order of the rows, with two queries whatever their number."""
+    """Records in the order of the rows, with three queries whatever their number."""
     ids = [row.id for row in rows]
     sites: dict[str, list[str]] = {job: [] for job in ids}
     placed = select(JobSiteRow.job, JobSiteRow.site).where(JobSiteRow.job.in_(ids))
@@ -52,14 +54,31 @@ def job_records(session: Session, rows: Sequence[JobRow]) -> list[JobRecord]:
         sites[job].append(site)
     wanted = select(RecipientRow.job, RecipientRow.public_key).where(RecipientRow.job.in_(ids))
     recipients = dict(session.execute(wanted).all())
-    return [_job(row, tuple(sites[row.id]), recipients.get(row.id)) for row in rows]
+    asked = select(
+        RequestRow.job, RequestRow.digest, RequestRow.signed_by, RequestRow.expires
+    ).where(RequestRow.job.in_(ids))
+    requests = {
+        job: (digest, signed_by, expires)
+        for job, digest, signed_by, expires in session.execute(asked)
+    }
+    return [
+        _job(row, tuple(sites[row.id]), recipients.get(row.id), requests.get(row.id))
+        for row in rows
+    ]
 
 
 def job_record(session: Session, row: JobRow) -> JobRecord:
     return job_records(session, [row])[0]
 
 
-def _job(row: JobRow, sites: tuple[str, ...], recipient: bytes | None) -> JobRecord:
+def _job(
+    row: JobRow,
+    sites: tuple[str, ...],
+    recipient: bytes | None,
+    request: tuple[str, str, datetime] | None,
+) -> JobRecord:
+    # A job of a release before signed requests has none; no peer takes it any more.
+    digest, signed_by, expires = request or ("", "", None)
     return JobRecord(
         id=row.id,
         project=row.project,
@@ -80,6 +99,9 @@ def _job(row: JobRow, sites: tuple[str, ...], recipient: bytes | None) -> JobRec
         enclave=row.enclave,
         recipient=recipient,
         task_seconds=row.task_seconds,
+        request=digest,
+        signed_by=signed_by,
+        request_expires=expires,
     )
 
 

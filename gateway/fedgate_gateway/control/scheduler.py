@@ -151,11 +151,12 @@ class Scheduler:
             self.nudge()
             return
         bundle = await asyncio.to_thread(self._state.jobs.bundle, job.bundle)
+        request = await asyncio.to_thread(self._state.jobs.request, job.id)
         for site in pending:
             connection = self._connections.site(site.site)
             if connection and self._offered.get((job.id, site.site)) != connection.serial:
                 self._offered[(job.id, site.site)] = connection.serial
-                spec = job_spec(job, bundle, [s.site for s in sites])
+                spec = job_spec(job, bundle, [s.site for s in sites], request)
                 connection.send(pb.GatewayMessage(offer=spec))
 
     @staticmethod
@@ -228,7 +229,8 @@ class Scheduler:
             return
         self._absent.pop(job.id, None)
         bundle = await asyncio.to_thread(self._state.jobs.bundle, job.bundle)
-        spec = job_spec(job, bundle, taking)
+        request = await asyncio.to_thread(self._state.jobs.request, job.id)
+        spec = job_spec(job, bundle, taking, request)
         if self._assigned.get(job.id) != enclave.serial:
             if job.id not in self._assigned and job.state is JobState.STARTING:
                 enclave.send(pb.GatewayMessage(assign=spec))
@@ -400,7 +402,9 @@ def _name(text: str) -> str:
     return text if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", text) else ""
 
 
-def job_spec(job: JobRecord, bundle: BundleRecord, sites: Sequence[str]) -> pb.JobSpec:
+def job_spec(
+    job: JobRecord, bundle: BundleRecord, sites: Sequence[str], request: bytes
+) -> pb.JobSpec:
     return pb.JobSpec(
         job=job.id,
         project=job.project,
@@ -417,4 +421,5 @@ def job_spec(job: JobRecord, bundle: BundleRecord, sites: Sequence[str]) -> pb.J
         recipient=job.recipient or b"",
         task_seconds=job.task_seconds or 0.0,
         enclave=job.enclave,
+        request=request,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
 from fedgate.plugins import recognise as recognise_installed
@@ -19,10 +20,12 @@ from fedgate_gateway.control.submission import Recognise, SubmitPolicy
 from fedgate_gateway.control.submit_policy import project_policies
 from fedgate_gateway.control.tokens import Tokens
 from fedgate_gateway.open_calls import OpenCalls
+from fedgate_gateway.own_keys import REQUEST_KEY
 from fedgate_gateway.pki import Authority, PeerKind
 from fedgate_gateway.pki.enrolment import Enrolments, open_authority
 from fedgate_gateway.pki.peers import Peers
 from fedgate_gateway.pki.private_files import private_folder
+from fedgate_gateway.pki.signing_keys import load_or_create_signing_key
 from fedgate_gateway.store import Database, Objects
 
 #: Is this peer linked right now? The relay knows.
@@ -58,6 +61,8 @@ class GatewayState:
     #: What is open for peers and tokens, and what a token may have of the API.
     calls: OpenCalls
     shares: ApiShares
+    #: Signs requests of doors inside this gateway; a project may list its public part.
+    request_key: Ed25519PrivateKey
     presence: Presence = nobody_linked
     site_frames: SiteFrames = nobody_says
     #: Whatever is registered here is served at /metrics.
@@ -96,6 +101,7 @@ def open_gateway_state(
     calls = OpenCalls()
     tokens = Tokens(database, audit, calls)
     tokens.bootstrap(data / ADMIN_TOKEN_FILE)
+    request_key = load_or_create_signing_key(data / REQUEST_KEY)
     jobs = JobService(
         database,
         objects,
@@ -105,6 +111,7 @@ def open_gateway_state(
         limits=config.limits,
         recognise=recognise or partial(recognise_installed, allowed=config.adapters),
         site_frames=lambda site: state.site_frames(site),  # noqa: PLW0108 - it is set later
+        own_key=request_key.public_key().public_bytes_raw(),
     )
     state = GatewayState(
         config=config,
@@ -119,5 +126,6 @@ def open_gateway_state(
         jobs=jobs,
         calls=calls,
         shares=ApiShares(config.limits),
+        request_key=request_key,
     )
     return state

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from fedgate_gateway.cli.client import Client
 from fedgate_gateway.cli.profile import load_profile
 from fedgate_gateway.dev.files import Writer
-from fedgate_gateway.dev.layout import ENCLAVE, Layout
+from fedgate_gateway.dev.layout import ENCLAVE, SUBMITTER, Layout
 from fedgate_gateway.pki import Credentials, PeerKind
 from fedgate_gateway.pki.enrol import enrol
 from fedgate_gateway.pki.private_files import write_private
 
 #: A developer submits, watches and audits; tokens and enrolments take the administrator's profile.
 _SCOPES = ("jobs:read", "jobs:write", "sites:read", "audit:read", "metrics:read")
-_NAME = "developer"
 
 
 def bootstrap(layout: Layout, writer: Writer, sites: Sequence[str], *, api: str) -> None:
@@ -23,7 +22,7 @@ def bootstrap(layout: Layout, writer: Writer, sites: Sequence[str], *, api: str)
         _enrol(admin, layout, PeerKind.ENCLAVE, ENCLAVE, api)
         for site in sites:
             _enrol(admin, layout, PeerKind.SITE, site, api)
-        made = admin.create_token(_NAME, _SCOPES)
+        made = admin.create_token(SUBMITTER, _SCOPES)
         write_private(layout.root / "token", made["token"].encode() + b"\n")
         ca = (layout.state("gateway") / "pki" / "ca.pem").read_bytes()
         write_private(layout.root / "ca.pem", ca)

@@ -187,8 +187,8 @@ class Federation:
             gateway = load_config(GatewayConfig, layout.gateway)
             api = f"https://{gateway.api.host}:{gateway.api.port}"
             link = f"{gateway.link.host}:{gateway.link.port}"
-            self.programs["gateway"].start()
             writer.project(recipient_key(layout))
+            self.programs["gateway"].start()
             writer.enclave(api=api, link=link)
             for site in self.sites:
                 writer.site(site, api=api, link=link)

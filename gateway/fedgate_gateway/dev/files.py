@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedgate_gateway.cli.new_profile import write_profile
 from fedgate_gateway.dev import policies
 from fedgate_gateway.dev.datasets import DatasetTemplate
 from fedgate_gateway.dev.examples import front_door_datasets
-from fedgate_gateway.dev.layout import ENCLAVE, PROJECT, Layout
+from fedgate_gateway.dev.layout import ENCLAVE, PROJECT, SUBMITTER, Layout
 from fedgate_gateway.dev.ports import HOST, choose
 from fedgate_gateway.link.terms import fingerprint
+from fedgate_gateway.own_keys import REQUEST_KEY
 from fedgate_gateway.pki.credentials import load_or_create_identity
 from fedgate_gateway.pki.private_files import private_folder
+from fedgate_gateway.pki.signing_keys import load_or_create_signing_key
 from fedgate_gateway.sealed.keys import RecipientKey
 
 _GATEWAY = """\
@@ -39,6 +42,11 @@ _SITE = """\
 _PROJECT = """\
 # The project: whose keys are in it, which keys outputs may be sealed to, and what leaves the
 # enclave. Enclaves and sites each hold a copy; here they share this one.
+#
+# [submitters] sign what they ask for, each on its own machine, and sites run nothing else.
+# [gateways] is for the `flwr` command of `fedgate flower connect`: its requests come in at the
+# gateway and are signed there, so whoever runs the gateway could choose what they do. Leave it out
+# where that is too much; `fedgate flower front-door` then signs on the submitter's machine.
 """
 
 
@@ -82,10 +90,11 @@ class Writer:
         _write_toml(layout.gateway, _GATEWAY, config)
 
     def project(self, recipient: RecipientKey) -> None:
-        """Needs no enrolment: identity keys are made before it, and outlive it."""
+        """Needs no enrolment: the keys are made before it, and outlive it."""
         layout = self._layout
         if layout.project.exists():
             return
+        own = load_or_create_signing_key(layout.state("gateway") / REQUEST_KEY)
         config = {
             "name": PROJECT,
             "recipients": [fingerprint(recipient.public_raw)],
@@ -98,6 +107,8 @@ class Writer:
             },
             "members": {name: {"identity": self._identity(name)} for name in self._sites},
             "enclaves": {ENCLAVE: {"identity": self._identity(ENCLAVE)}},
+            "submitters": {SUBMITTER: {"identity": public_text(signing_key(layout))}},
+            "gateways": {"gateway": {"identity": public_text(own)}},
         }
         _write_toml(layout.project, _PROJECT, config)
 
@@ -141,6 +152,7 @@ class Writer:
             audit_key=audit_key,
             enclaves={ENCLAVE: self._identity(ENCLAVE)},
             adapters=tuple(self._adapters),
+            submitter=SUBMITTER,
         )
 
     def admin_profile(self, *, api: str) -> None:
@@ -154,12 +166,12 @@ class Writer:
             ca="../state/gateway/pki/ca.pem",
             token="../state/gateway/admin-token",  # noqa: S106 - a file's name
             recipient="../recipient.key",
+            signer="../signer.key",
             adapters=tuple(self._adapters),
         )
 
     def _identity(self, name: str) -> str:
-        key = load_or_create_identity(self._layout.state(name))
-        return base64.b64encode(key.public_key().public_bytes_raw()).decode()
+        return public_text(load_or_create_identity(self._layout.state(name)))
 
 
 def recipient_key(layout: Layout) -> RecipientKey:
@@ -168,6 +180,16 @@ def recipient_key(layout: Layout) -> RecipientKey:
     if not path.exists():
         RecipientKey.generate().save(path)
     return RecipientKey.load(path)
+
+
+def signing_key(layout: Layout) -> Ed25519PrivateKey:
+    """The developer's key; it signs requests."""
+    return load_or_create_signing_key(layout.root / "signer.key")
+
+
+def public_text(key: Ed25519PrivateKey) -> str:
+    """As a project's file lists it."""
+    return base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 
 def _write_toml(path: Path, comment: str, config: Mapping[str, Any]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 PROJECT = "demo"
 ENCLAVE = "enclave-1"
+#: Who submits: the name of the developer's token.
+SUBMITTER = "developer"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,11 @@ from fedgate.errors import Conflict, Denied, InvalidMessage, InvalidTransition, 
 from fedgate.front_door import Asker, Caller, Lines, Login, Order, Sight
 from fedgate_gateway.control.jobs import MAX_PAGE
 from fedgate_gateway.control.principal import Principal, Scope
-from fedgate_gateway.control.records import JobFilter, JobRecord, SubmitOptions
+from fedgate_gateway.control.records import JobFilter, JobRecord
 from fedgate_gateway.front.links import base_url
 from fedgate_gateway.front.narration import narrate
 from fedgate_gateway.front.numbers import JobNumbers, no_run
+from fedgate_gateway.front.own_requests import sign_own
 from fedgate_gateway.front.sightings import Sightings
 
 if TYPE_CHECKING:
@@ -61,14 +62,14 @@ class GatewayDesk:
         principal = _allowed(caller, Scope.JOBS_WRITE)
         project = order.project or self._only_project(principal)
         known = self._state.config.projects.get(project)
-        options = SubmitOptions(
-            project=project,
-            sites=order.sites,
-            datasets=order.datasets or (known.datasets if known is not None else ()),
-            min_sites=order.min_sites,
-            config=order.config,
+        datasets = order.datasets or (known.datasets if known is not None else ())
+        options = await asyncio.to_thread(
+            sign_own,
+            self._state.request_key,
+            archive,
+            replace(order, project=project, datasets=datasets),
+            submitter=principal.name,
             recipient=await asyncio.to_thread(self._office.recipients.of, principal.token),
-            task_seconds=order.task_seconds,
         )
         job = await self._state.jobs.submit(archive, options, principal)
         return await self._sight(job)

@@ -68,9 +68,10 @@ class Spec:
             raise InvalidMessage("a job's time for a task makes no sense")
         if len(message.recipient) not in (0, _RECIPIENT):
             raise InvalidMessage("a job's recipient key has a wrong length")
-        if len(message.request) > REQUEST_BYTES:
+        if not 0 < len(message.request) <= REQUEST_BYTES:
             raise InvalidMessage(
-                "a job's signed request is too large", why=f"at most {REQUEST_BYTES} bytes"
+                "a job without a signed request, or with one that is too large",
+                why=f"{len(message.request)} bytes, at most {REQUEST_BYTES}",
             )
         return cls(
             job=message.job,

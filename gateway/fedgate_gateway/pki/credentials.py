@@ -5,17 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
-from fedgate.errors import InvalidConfig
-from fedgate_gateway.pki.private_files import private_folder, read_private, write_private
+from fedgate_gateway.pki.signing_keys import load_or_create_signing_key
 
 
 @dataclass(frozen=True)
@@ -44,15 +36,4 @@ class Credentials:
 
 def load_or_create_identity(data_dir: Path) -> Ed25519PrivateKey:
     """The Ed25519 identity key in ``data_dir``; it outlives enrolments, since rosters name it."""
-    path = Credentials.of(private_folder(data_dir)).identity
-    if not path.exists():
-        fresh = Ed25519PrivateKey.generate()
-        pem = fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_private(path, pem)
-    try:
-        key = load_pem_private_key(read_private(path), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InvalidConfig(f"{path} holds no private key", why=str(error)) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise InvalidConfig(f"the identity key {path} is not an Ed25519 key")
-    return key
+    return load_or_create_signing_key(Credentials.of(data_dir).identity)

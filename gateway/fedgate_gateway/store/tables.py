@@ -99,6 +99,18 @@ class JobRow(Base):
     ended: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class RequestRow(Base):
+    """What was signed for a job; peers verify it, the gateway only passes it on."""
+
+    __tablename__ = "job_requests"
+
+    job: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(71), unique=True)  # sha256:<hex> of the payload
+    envelope: Mapped[bytes] = mapped_column(LargeBinary)
+    signed_by: Mapped[str] = mapped_column(String(16))  # submitter | gateway
+    expires: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class RecipientRow(Base):
     """The submitter's public key that a job's outputs are sealed to: raw X-Wing, 1216 bytes."""
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedgate.errors import NotFound
-from fedgate_gateway.api.access import ADMIN, Admin, Gateway
+from fedgate_gateway.api.access import ADMIN, Admin, Anybody, Gateway
 from fedgate_gateway.api.problems import responses
 from fedgate_gateway.api.routes import PREFIX
 from fedgate_gateway.control.principal import Scope
@@ -68,6 +68,24 @@ class NewTokenView(BaseModel):
 
 class TokensView(BaseModel):
     tokens: list[TokenView]
+
+
+class WhoView(BaseModel):
+    """Whose token came with the request."""
+
+    name: str = Field(description="what stands as submitter in requests that it may hand in")
+    scopes: list[Scope]
+    projects: list[str] | None = Field(description="null: every project")
+
+
+@router.get("/whoami", operation_id="whoAmI", responses=responses())
+def whoami(principal: Anybody) -> WhoView:
+    """The token in use."""
+    return WhoView(
+        name=principal.name,
+        scopes=sorted(principal.scopes),
+        projects=None if principal.projects is None else sorted(principal.projects),
+    )
 
 
 @router.get("/tokens", operation_id="listTokens", dependencies=[ADMIN], responses=responses())

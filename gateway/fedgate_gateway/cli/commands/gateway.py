@@ -1,8 +1,16 @@
-"""`fedgate gateway`: running the control plane."""
+"""`fedgate gateway`: running the control plane, and the keys that others must know it by."""
 
 from __future__ import annotations
 
-from fedgate_gateway.cli.options import ConfigOption
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from fedgate_gateway.cli import output
+from fedgate_gateway.cli.options import ConfigOption, FormatOption
+from fedgate_gateway.cli.output import Format
 from fedgate_gateway.cli.programs import (
     EofOption,
     LogFormatOption,
@@ -11,9 +19,16 @@ from fedgate_gateway.cli.programs import (
     run_until_stopped,
 )
 
+app = typer.Typer(name="gateway")
 
+
+@app.callback(invoke_without_command=True)
 def gateway(
-    config: ConfigOption,
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="The program's TOML file.", show_default=False),
+    ] = None,
     log_format: LogFormatOption = "plain",
     log_level: LogLevelOption = "info",
     stop_on_eof: EofOption = False,
@@ -26,6 +41,10 @@ def gateway(
     \b
     fedgate gateway --config gateway.toml --log-format json
     """
+    if context.invoked_subcommand is not None:
+        return
+    if config is None:
+        raise click.UsageError("Missing option '--config' / '-c'.")
     prepare(log_format, log_level)
     from fedgate_gateway.config import GatewayConfig, load_config
     from fedgate_gateway.program import run_gateway
@@ -36,3 +55,21 @@ def gateway(
         await run_gateway(loaded)
 
     run_until_stopped(program, name="gateway", stop_on_eof=stop_on_eof)
+
+
+@app.command()
+def keys(config: ConfigOption, format: FormatOption = Format.TABLE) -> None:
+    """The public keys of a gateway that has started once, for those who must know them.
+
+    People pin the CA's fingerprint and the audit log's key in their profiles. The request key signs
+    what comes in by front doors inside the gateway; a project that lists it under [gateways] lets
+    whoever runs the gateway choose what such jobs do.
+
+    \b
+    fedgate gateway keys --config gateway.toml
+    """
+    from fedgate_gateway.config import GatewayConfig, load_config
+    from fedgate_gateway.own_keys import public_keys
+
+    told = public_keys(load_config(GatewayConfig, config).data)
+    output.show(format, told, lambda: output.details(list(told.items())))

@@ -47,6 +47,9 @@ def submit(
     task_seconds: Annotated[
         float | None, typer.Option(help="How long one task of a site may take.")
     ] = None,
+    expires: Annotated[
+        str, typer.Option(help="How long it may wait to be started, as 12h or 7d; at most 30d.")
+    ] = "7d",
     wait: Annotated[
         bool, typer.Option("--wait", help="Show progress, then fetch outputs.")
     ] = False,
@@ -56,22 +59,28 @@ def submit(
 ) -> None:
     """Submit a workload, and with --wait show its progress and fetch what it releases.
 
+    The whole request is signed with the profile's key; sites and enclave run nothing else.
+
     \b
     fedgate job submit ./my-flower-app --datasets patients --wait
     fedgate job submit job.zip --project demo --sites site-1,site-2 --config rounds=5
     """
     from fedgate_gateway.cli import workload
     from fedgate_gateway.cli.board import watch
+    from fedgate_gateway.cli.durations import parse_duration
     from fedgate_gateway.cli.endings import require_success
     from fedgate_gateway.cli.overrides import parse_overrides
     from fedgate_gateway.cli.progress import JobProgress
+    from fedgate_gateway.cli.signing import sign_submission
     from fedgate_gateway.cli.submissions import Submissions
 
     overrides = parse_overrides(config or [])
+    valid_seconds = parse_duration(expires)
     with _client(profile) as client:
         archive = workload.load(path, adapters=client.profile.adapters)
         recipient = client.profile.recipient_key().public_raw if client.profile.recipient else None
-        job = client.submit(
+        signed = sign_submission(
+            client.profile,
             archive,
             project=project,
             name=name,
@@ -81,8 +90,10 @@ def submit(
             config=overrides,
             recipient=recipient,
             task_seconds=task_seconds,
+            valid_seconds=valid_seconds,
         )
-        Submissions(profile).submitted(job, archive)
+        job = client.send(signed)
+        Submissions(profile).submitted(job, signed)
         if not wait:
             output.show(format, {"job": job}, lambda: print(job["id"]))
             return

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedgate_gateway.cli import output
 from fedgate_gateway.cli.options import FormatOption, ProfileOption
 from fedgate_gateway.cli.output import Format
+
+if TYPE_CHECKING:
+    from fedgate_gateway.cli.profile import Profile
 
 app = typer.Typer(
     name="profile",
@@ -20,7 +23,7 @@ app = typer.Typer(
 
 @app.command()
 def show(profile: ProfileOption = None, format: FormatOption = Format.TABLE) -> None:
-    """The profile in use, and the fingerprint of its recipient key."""
+    """The profile in use, the name it submits in, and the fingerprint of its recipient key."""
     from fedgate_gateway.cli.profile import load_profile, profile_path
     from fedgate_gateway.link.terms import fingerprint
 
@@ -29,6 +32,8 @@ def show(profile: ProfileOption = None, format: FormatOption = Format.TABLE) -> 
         "file": str(profile_path(profile)),
         "api": loaded.api,
         "project": loaded.project,
+        "submitter": loaded.submitter,
+        "signer": str(loaded.signer or ""),
         "recipient": fingerprint(loaded.recipient_key().public_raw) if loaded.recipient else "",
         "enclaves": dict(loaded.enclaves),
         "audit_key": loaded.audit_key,
@@ -52,10 +57,11 @@ def init(
     profile: ProfileOption = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """Write a new profile with a fresh recipient key, and print that key's fingerprint.
+    """Write a new profile with fresh keys, and print what the project's file must say of them.
 
-    The project's file must list the fingerprint in `recipients`: outputs are sealed to no other
-    key. The gateway's CA is fetched, and believed because of its fingerprint.
+    One key signs your requests, outputs are sealed to the other; every member of the project adds
+    the printed lines to its copy of the project's file. The gateway's CA is fetched, and believed
+    because of its fingerprint.
 
     \b
     fedgate profile init --api https://gateway.example:8443 --ca-fingerprint 9f2c… \\
@@ -64,14 +70,35 @@ def init(
     from fedgate_gateway.cli.new_profile import create_profile
     from fedgate_gateway.cli.profile import profile_path
 
-    printed = create_profile(
+    made = create_profile(
         profile_path(profile), api=api, ca_fingerprint=ca_fingerprint, token_file=token_file,
         project=project, audit_key=audit_key,
     )  # fmt: skip
-    told = {"file": str(profile_path(profile)), "recipient": printed}
+    _show_lines(made, str(profile_path(profile)), format)
+
+
+@app.command()
+def signer(profile: ProfileOption = None, format: FormatOption = Format.TABLE) -> None:
+    """Make the key that signs your requests, if the profile has none, and print the lines again.
+
+    It is written to `signer.key` beside the profile, and named in it; so is the token's name.
+    """
+    from fedgate_gateway.cli.new_profile import complete_profile
+    from fedgate_gateway.cli.profile import profile_path
+
+    path = profile_path(profile)
+    _show_lines(complete_profile(path), str(path), format)
+
+
+def _show_lines(made: Profile, file: str, format: Format) -> None:
+    from fedgate_gateway.cli.new_profile import project_lines
+
+    lines = project_lines(made)
+    told = {"file": file, "submitter": made.submitter, "project_lines": lines}
 
     def people() -> None:
-        print(f"wrote {told['file']}; have the project's file list this recipient:")
-        print(f"  {printed}")
+        print(f"wrote {file}; every copy of the project's file must say (recipients is one list):")
+        print()
+        print(lines, end="")
 
     output.show(format, told, people)

@@ -251,8 +251,8 @@ class Service(LinkService):
 _real_spec = scheduler.job_spec
 
 
-def lying_spec(job: Any, bundle: Any, sites: Any) -> pb.JobSpec:
-    spec = _real_spec(job, bundle, sites)
+def lying_spec(job: Any, bundle: Any, sites: Any, request: bytes) -> pb.JobSpec:
+    spec = _real_spec(job, bundle, sites, request)
     lie = ORDERS.look().get("spec", {})
     if job.enclave and lie.get("recipient"):
         spec.recipient = RecipientKey.generate().public_raw
