@@ -14,6 +14,7 @@ from fedgate.errors import WorkloadFailed
 from fedgate.task import Failure, Result, Task, TaskError
 from fedgate_flare import cells, client, final_model, gathering, lifecycle, messages, status
 from fedgate_flare.app_configs import has_trainers, streams_logs
+from fedgate_flare.artifacts import RunFolder
 from fedgate_flare.codec import decode, encode
 from fedgate_flare.job_folder import SERVER
 from fedgate_flare.last_error import LastError
@@ -31,6 +32,7 @@ class FlareWorker:
     def __init__(self, workload: Workload, site: SiteContext) -> None:
         self._site = site.name
         deployed = deploy(workload, site.name)
+        self._folder, self._scratch = RunFolder(deployed), workload.scratch
         if site.trainers is not None:
             share_with_trainers(deployed, site.trainers)
             cells.allow_files()
@@ -90,6 +92,7 @@ class FlareWorker:
         self._mailbox.close()
         self._bell.ring()
         self._thread.join(_JOIN)
+        self._folder.collect(self._scratch)  # what the job wrote at this site is its owner's
 
     def _run(self, app: str, args: Any) -> None:
         try:

@@ -18,6 +18,7 @@ from fedgate_gateway.dev import Federation
 from fedgate_gateway.dev.files import recipient_key
 from fedgate_gateway.dev.leftovers import leftovers
 from fedgate_gateway.sandbox.choose import best_available
+from fedgate_gateway.site.outputs import SiteOutputs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 JOBS = Path(__file__).parent / "jobs"
@@ -136,6 +137,16 @@ def test_a_site_whose_agent_is_killed_and_started_again_gets_its_task_again(jobs
     finished = jobs.audited(job, "round.finished")
     assert any("site-2" in row["failed"] for row in finished)
     assert "site-2" not in finished[-1]["failed"]
+    # What it wrote at a site stays there, for the site's owner.
+    for site in jobs.federation.sites:
+        kept = SiteOutputs(jobs.federation.layout.state(site), limit=1, days=1)
+        while job not in [one.job for one in kept.list()]:
+            assert time.monotonic() < deadline + 60
+            time.sleep(0.05)
+        files = {file.name: file.path for file in kept.of(job).files()}
+        assert files["kept/rounds.txt"].read_text().endswith(f" at {site}")
+        assert files["kept/rounds.txt"].stat().st_mode & 0o077 == 0
+        assert "app" not in {name.partition("/")[0] for name in files}, files
 
 
 # -- jobs that go wrong, beside each other --------------------------------------------------------

@@ -253,6 +253,11 @@ class SiteConfig(Section):
     scratch_bytes: int = Field(default=8 * 1024 * MIB, ge=MIB)
     #: Days that a series of jobs is remembered here after its last one; 0: its jobs are declined.
     series_days: float = Field(default=30, ge=0)
+    #: Bytes of files that workers left here and that are kept for this site's owner, of all jobs
+    #: together; one job may leave a quarter. 0: they are removed with the job.
+    outputs_bytes: int = Field(default=4 * 1024 * MIB, ge=0)
+    #: Days that they are kept.
+    outputs_days: float = Field(default=30, ge=0)
     #: Jobs that may run at once.
     max_jobs: int = Field(default=4, ge=1)
     #: Seconds without a gateway before running jobs are given up.

@@ -24,6 +24,7 @@ from fedgate_gateway.policy import digest
 from fedgate_gateway.sandbox.choose import open_sandbox
 from fedgate_gateway.site.decision import Decider, Examined, examine
 from fedgate_gateway.site.job import SiteJob
+from fedgate_gateway.site.outputs import SiteOutputs
 from fedgate_gateway.site.series import SeriesFolders
 from fedgate_proto.v1 import link_pb2 as pb
 
@@ -46,6 +47,9 @@ class SiteAgent:
         self._sandbox = open_sandbox(config.runtime.sandbox)
         self._identity = load_identity(config.data)
         self._series = SeriesFolders(config.data, config.series_days)
+        self._outputs = SiteOutputs(
+            config.data, limit=config.outputs_bytes, days=config.outputs_days
+        )
         self._accepted: dict[str, tuple[Spec, Examined]] = {}
         self._jobs: dict[str, SiteJob] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -193,7 +197,7 @@ class SiteAgent:
             spec, examined,
             config=self._config, decider=self._decider, link=self.link,
             identity=self._identity, sandbox=self._sandbox, report=self._audit,
-            series=self._series,
+            series=self._series, outputs=self._outputs,
         )  # fmt: skip
 
     async def _run(self, job: SiteJob) -> None:
@@ -240,6 +244,7 @@ class SiteAgent:
     async def run(self) -> None:
         """Until cancelled; then every job ends and every child with it."""
         shutil.rmtree(self._config.data / "jobs", ignore_errors=True)  # of a killed predecessor
+        self._spawn(self._outputs.expire())
         link = asyncio.create_task(self.link.run())
         try:
             await asyncio.shield(link)

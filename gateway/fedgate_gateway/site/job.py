@@ -41,6 +41,7 @@ from fedgate_gateway.site.decision import Decider, Examined
 from fedgate_gateway.site.egress import Egress
 from fedgate_gateway.site.guard import EgressGuard
 from fedgate_gateway.site.logs import WorkerLogs
+from fedgate_gateway.site.outputs import SiteOutputs
 from fedgate_gateway.site.series import SeriesFolders, SeriesKey, series_of
 from fedgate_gateway.site.session import SiteSession
 from fedgate_proto.v1 import link_pb2 as pb
@@ -67,6 +68,7 @@ class SiteJob:
         sandbox: Sandbox,
         report: Callable[[str, str, dict[str, Any]], None],
         series: SeriesFolders,
+        outputs: SiteOutputs,
     ) -> None:
         self.spec = spec
         self._examined = examined
@@ -78,6 +80,7 @@ class SiteJob:
         self._guard = EgressGuard(config.guard)
         self._work = config.data / "jobs" / spec.job
         self._series = series
+        self._outputs = outputs
         self._state = config.data / "state" / spec.job
         self._child: Child | None = None
         self._receiver: Receiver | None = None
@@ -266,7 +269,14 @@ class SiteJob:
             self.session.channel.close()
         self._egress.close()
         self._series.give_back(self.spec.job)
-        await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
+        await asyncio.to_thread(self._keep_outputs)
+
+    def _keep_outputs(self) -> None:
+        try:
+            self._outputs.keep(self.spec.job, self._work / "scratch")
+        except OSError as error:
+            log.warning("job %s: its files cannot be kept: %s", self.spec.job, error)
+        shutil.rmtree(self._work, ignore_errors=True)
 
     def forget(self) -> None:
         """The job has ended everywhere: its state is no longer needed, unless a series' is."""

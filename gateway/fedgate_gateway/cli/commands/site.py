@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -122,6 +123,51 @@ def logs(
     ]
     columns = {"job": "JOB", "bytes": "BYTES", "changed": "CHANGED", "path": "PATH"}
     output.show(format, {"logs": listed}, lambda: output.table(listed, columns))
+
+
+@app.command()
+def outputs(
+    config: ConfigOption,
+    job: Annotated[str, typer.Argument(metavar="[JOB]", help="Default: list the jobs.")] = "",
+    output_folder: Annotated[
+        Path | None, typer.Option("--output", help="Copy the job's files into this folder.")
+    ] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Files that workers of jobs left here, until outputs_days are over; they never leave the site.
+
+    Reads the data folder that the configuration names, so only who may read that can see them.
+
+    \b
+    fedgate site outputs --config site.toml
+    fedgate site outputs --config site.toml job-0vv41dq75y29 --output ./results
+    """
+    from fedgate_gateway.config import SiteConfig, load_config
+    from fedgate_gateway.site.outputs import SiteOutputs
+
+    loaded = load_config(SiteConfig, config)
+    found = SiteOutputs(loaded.data, limit=loaded.outputs_bytes, days=loaded.outputs_days)
+    if job:
+        files = found.copy(job, output_folder) if output_folder else found.of(job).files()
+        rows = [{"file": output.printable(f.name), "bytes": f.size} for f in files]
+        output.show(
+            format, {"files": rows}, lambda: output.table(rows, {"file": "FILE", "bytes": "BYTES"})
+        )
+        return
+    listed = [
+        {
+            "job": one.job,
+            "files": len(one.files()),
+            "bytes": sum(file.size for file in one.files()),
+            "left_out": one.left_out,
+            "kept": one.kept.isoformat(timespec="seconds"),
+        }
+        for one in found.list()
+    ]
+    columns = {
+        "job": "JOB", "files": "FILES", "bytes": "BYTES", "left_out": "LEFT OUT", "kept": "KEPT",
+    }  # fmt: skip
+    output.show(format, {"outputs": listed}, lambda: output.table(listed, columns))
 
 
 @app.command()

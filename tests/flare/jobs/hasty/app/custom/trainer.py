@@ -7,6 +7,7 @@ import os
 import random
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
@@ -30,6 +31,9 @@ class Trainer(Executor):
         time.sleep(float(os.environ.get("TRAINER_EACH", "0")))
         if self._round == int(os.environ.get("TRAINER_LATE_ROUND", "0")):
             time.sleep(float(os.environ.get("TRAINER_LATE", "0")))
+        run = fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id())
+        Path(run, "kept").mkdir(exist_ok=True)
+        Path(run, "kept", "rounds.txt").write_text(f"{self._round} at {name}")
         weights = from_shareable(shareable).data["numpy_key"]
         dxo = DXO(DataKind.WEIGHTS, data={"numpy_key": np.asarray(weights) / 2 + number})
         dxo.set_meta_prop(MetaKey.NUM_STEPS_CURRENT_ROUND, max(1, number - 1))
