@@ -7,7 +7,7 @@ from typing import Any
 from fedgate.bundle import BundleTree
 from fedgate.errors import InvalidBundle
 from fedgate.manifest import Manifest
-from fedgate_flare import demands, needs, signatures
+from fedgate_flare import code_frames, demands, needs, signatures
 from fedgate_flare.app_configs import AppConfig, check_scripts, is_attached, read_config, roles
 from fedgate_flare.job_folder import META_NAMES, JobMeta, locate, read_meta
 from fedgate_flare.unsupported import refuse_unsupported
@@ -34,6 +34,7 @@ def inspect_job(tree: BundleTree) -> Manifest:
             check_scripts(files, config)
             _describe(entry_points, config)
             configs.append(config)
+    own = code_frames.read(files)
     return Manifest(
         framework="flare",
         name=meta.name,
@@ -41,11 +42,11 @@ def inspect_job(tree: BundleTree) -> Manifest:
         entry_points=entry_points,
         min_sites=max(meta.min_clients, len(meta.mandatory)),
         sites=meta.sites,
-        frames=needs.frames_of(configs),
+        frames=tuple(sorted({*needs.frames_of(configs), *own.frames})),
         attaches=any(is_attached(c.config) for c in configs if c.role == "client"),
         brings_code=any("/custom/" in path for path in files),
         components=tuple(sorted(_classes(configs))),
-        notes=tuple(_notes(meta, files, configs, signers)),
+        notes=(*_notes(meta, files, configs, signers), *own.notes()),
     )
 
 

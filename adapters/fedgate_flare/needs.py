@@ -20,6 +20,8 @@ _PEERS = f"{AUX}:__do_task__"
 _CCWF = "nvflare.app_common.ccwf."
 _SENDERS = ("ConvertToFedEvent", "AnalyticsSender", "TBWriter", "MLflowWriter", "WandBWriter")
 _METRICS = {"analytix_log_stats"}
+#: They ask for what they want under their own name, or the topic that they are given.
+RETRIEVERS = frozenset({"ContainerRetriever", "FileRetriever", "ObjectRetriever"})
 _STREAMERS = ("JobLogStreamer", "SiteLogStreamer", "FileStreamer", "ContainerStreamer")
 
 
@@ -35,6 +37,9 @@ def frames_of(configs: Iterable[AppConfig]) -> tuple[str, ...]:
             found.add(FED_EVENTS)
         if names.intersection(_STREAMERS):
             found.add(STREAMS)
+        for path, args in each.components():
+            if (name := path.rsplit(".", 1)[-1]) in RETRIEVERS:
+                found |= {STREAMS, f"{AUX}:{str(args.get('topic') or name)[:100]}"}
         if any(".collab." in path for path, _ in each.components()):
             found |= {"collab:*", DOWNLOADS}
     return tuple(sorted(found))
