@@ -42,6 +42,7 @@ def inspect_job(tree: BundleTree) -> Manifest:
         entry_points=entry_points,
         min_sites=max(meta.min_clients, len(meta.mandatory)),
         sites=meta.sites,
+        mandatory=meta.mandatory,
         frames=tuple(sorted({*needs.frames_of(configs), *own.frames})),
         attaches=any(is_attached(c.config) for c in configs if c.role == "client"),
         brings_code=any("/custom/" in path for path in files),

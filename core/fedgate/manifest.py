@@ -24,6 +24,8 @@ class Manifest:
     min_sites: int = 1
     #: Sites the workload names itself; empty means any.
     sites: tuple[str, ...] = ()
+    #: Sites that it cannot go on without, whichever others take part.
+    mandatory: tuple[str, ...] = ()
     #: "channel:topic" of opaque frames the workload is known to need.
     frames: tuple[str, ...] = ()
     #: Does it wait at each site for a trainer that the site's owner starts, outside the sandbox?

@@ -1,4 +1,4 @@
-"""Opaque traffic that a job's own code needs is told beforehand, or it is told that it cannot be."""
+"""Opaque traffic that a job's own code needs is told beforehand, or that it cannot be told."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read(**code: str) -> code_frames.CodeFrames:
         'engine.fire_and_forget_aux_request("ask", request, fl_ctx)',
         'engine.fire_and_forget_aux_request(["site-1"], "ask", request, fl_ctx)',
         'TOPIC = "ask"\nengine.send_aux_request(None, TOPIC, r, 1, c)',
-        'class A:\n    T = "ask"\n    def f(self):\n        e.multicast_aux_requests(self.T, r, 1, c)',
+        'class A:\n    T = "ask"\n    f = lambda self: e.multicast_aux_requests(self.T, r)',
     ],
 )
 def test_a_message_under_a_constant_topic_names_its_frame(call):
@@ -71,6 +71,5 @@ def test_what_does_not_parse_is_passed_over():
 
 
 def test_a_job_that_streams_files_says_so():
-    assert (
-        "aux_communication:ObjectStreamer.*" in inspect_job(read_directory(JOBS / "files")).frames
-    )
+    manifest = inspect_job(read_directory(JOBS / "files"))
+    assert "aux_communication:ObjectStreamer.*" in manifest.frames

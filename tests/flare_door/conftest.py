@@ -89,12 +89,14 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders to submit: FLARE's tools sign them in place."""
     folder = tmp_path_factory.mktemp("jobs")
     made = {}
-    for name in ("quick", "endless", "lonely", "broken"):
+    for name in ("quick", "endless", "lonely", "broken", "elsewhere"):
         made[name] = shutil.copytree(JOB, folder / name)
     _make_endless(made["endless"] / "app")
     meta = made["lonely"] / "meta.json"
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "min_clients": 1,
                                 "deploy_map": {"app": ["server", "site-1"]}}))  # fmt: skip
+    meta = made["elsewhere"] / "meta.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "mandatory_clients": ["site-9"]}))
     (made["broken"] / "app/config/config_fed_client.json").write_text("{}")
     return made
 

@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from nvflare.fuel.flare_api.api_spec import (
     InternalError,
     InvalidJobDefinition,
     JobNotFound,
+    JobNotRunning,
     MonitorReturnCode,
     NoConnection,
 )
@@ -86,6 +88,13 @@ def test_jobs_are_listed_and_one_has_a_log(ada, finished):
     log = ada.get_job_logs(finished, "server")["logs"]["server"]
     assert "round 3 train: 2 of 2 sites" in log
     assert "Server runner starting" in log, "what the coordinator printed"
+    told = ada.get_job_logs(finished, "site-1")
+    assert "stays with its owner" in told["unavailable"]["site-1"]
+
+
+def test_a_job_that_has_ended_is_not_said_to_be_aborted(ada, finished):
+    with pytest.raises(JobNotRunning):
+        ada.abort_job(finished)
 
 
 def test_a_recipe_for_a_production_system_of_flares_runs_as_it_is(door, ada):
@@ -98,13 +107,15 @@ def test_a_recipe_for_a_production_system_of_flares_runs_as_it_is(door, ada):
     )
     run = recipe.execute(ProdEnv(startup_kit_location=str(door.kits / ADA), username=ADA))
     assert run.get_job_id() in names(ada)
-    ada.abort_job(run.get_job_id())
+    with suppress(JobNotRunning):
+        ada.abort_job(run.get_job_id())
 
 
 def test_a_submission_that_is_repeated_with_its_token_is_the_same_job(ada, jobs):
     first = ada.submit_job(str(jobs["quick"]), submit_token="once-and-for-all")
     assert ada.submit_job(str(jobs["quick"]), submit_token="once-and-for-all") == first
-    ada.abort_job(first)
+    with suppress(JobNotRunning):
+        ada.abort_job(first)
 
 
 def test_a_result_of_another_bundle_than_was_submitted_is_no_result(door, ada, jobs, tmp_path):
@@ -125,6 +136,12 @@ def test_a_result_of_another_bundle_than_was_submitted_is_no_result(door, ada, j
 def test_a_no_of_the_gateway_is_the_answer_to_the_submission(ada, jobs):
     with pytest.raises(AuthorizationError, match="A job needs at least two sites"):
         ada.submit_job(str(jobs["lonely"]))
+
+
+def test_a_site_that_no_project_has_is_told_at_the_submission(ada, jobs):
+    with pytest.raises(InvalidJobDefinition, match="names site 'site-9'") as told:
+        ada.submit_job(str(jobs["elsewhere"]))
+    assert "--sites" not in str(told.value)
 
 
 def test_what_is_wrong_with_a_job_is_the_answer_to_its_submission(ada, jobs):
@@ -165,7 +182,8 @@ def test_the_command_waits_fetches_and_repeats(ada, nvflare, finished, tmp_path)
     assert downloaded["data"]["artifacts"]["global_model"].endswith("workspace/model.safetensors")
     again = cloned["data"]["new_job_id"]
     assert ada.get_job_meta(again)["fedgate"]["bundle"] == digest_of(pack_directory(JOB))
-    ada.abort_job(again)
+    with suppress(JobNotRunning):
+        ada.abort_job(again)
 
 
 # -- what must not work --------------------------------------------------------------------------

@@ -209,6 +209,18 @@ def test_a_workload_may_ask_for_sites_and_their_number(state, submit):
         submit(bundle=asking, min_sites=1)
 
 
+def test_a_workload_that_names_a_site_which_the_project_lacks_is_told_so_first(submit):
+    """Whatever was chosen: neither adding the site nor leaving the choice out would help."""
+    from fedgate.bundle import pack_files
+
+    asking = pack_files({"workload.toml": b'sites = ["site-1", "site-9"]'})
+    for choice in ((), ("site-1",)):
+        with pytest.raises(NotFound, match="the workload names site 'site-9'") as told:
+            submit(bundle=asking, sites=choice)
+        assert "site-1" in told.value.why
+        assert "--sites" not in str(told.value)
+
+
 def test_policy_that_says_no_stores_nothing_but_the_refusal(state, submit, monkeypatch):
     from fedgate_gateway.control.records import PolicyDecision
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nvflare.apis.fl_constant import AdminCommandNames
+from nvflare.apis.job_def import JobMetaKey
 
 from fedgate.errors import Denied, FedgateError, InvalidBundle
 from fedgate.side_door import Submitter
@@ -37,6 +38,9 @@ _OFFERED = frozenset(
         InternalCommands.CHECK_SESSION,
     }
 )  # fmt: skip
+
+
+_SITES_LOG = "a site's log stays with its owner, who reads it with `fedgate site logs`"
 
 
 class OfferedCommands(CommandFilter):  # type: ignore[misc]
@@ -75,6 +79,26 @@ class JobCommands(JobCommandModule):  # type: ignore[misc]
         self, engine: Any, job_id: str, log_file_name: str = "log.txt"
     ) -> str | None:
         return self._manager.logs.read(job_id) if log_file_name == "log.txt" else None
+
+    def abort_job(self, conn: Any, args: list[str]) -> None:
+        """FLARE says of a job that has ended that it was told to."""
+        status = str(conn.get_prop(self.JOB).meta.get(JobMetaKey.STATUS.value, ""))
+        if status.startswith("FINISHED:"):
+            text = f"the job has ended already, {status}: there is nothing to abort"
+            conn.append_error(text, meta=make_meta(MetaStatusValue.JOB_NOT_RUNNING, text))
+        else:
+            super().abort_job(conn, args)
+
+    def _add_client_job_log(
+        self, conn: Any, payload: dict[str, Any], job_id: str, client_name: str, *_: Any
+    ) -> None:
+        payload.setdefault("unavailable", {})[client_name] = _SITES_LOG
+
+    def _add_all_client_job_logs(
+        self, conn: Any, payload: dict[str, Any], job_id: str, *_: Any, **__: Any
+    ) -> None:
+        for site in sorted(self._get_job_client_targets(conn.get_prop(self.JOB))):
+            self._add_client_job_log(conn, payload, job_id, site)
 
     def _read_stored_workspace_zip(self, conn: Any, job_id: str) -> None:
         """Not for a log: results can be large."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from fedgate.adapter import Adapter
@@ -107,22 +107,33 @@ def request_hash(archive: bytes, options: SubmitOptions) -> bytes:
 
 
 def _sites(asked: JobRequest, manifest: Manifest, project: GatewayProject) -> tuple[str, ...]:
-    sites = asked.sites or manifest.sites or project.sites
-    unknown = [site for site in sites if site not in project.sites]
-    if unknown:
+    its_own = tuple(dict.fromkeys((*manifest.sites, *manifest.mandatory)))
+    have = f"its sites are: {', '.join(project.sites) or 'none'}"
+    if unknown := [site for site in its_own if site not in project.sites]:
         raise NotFound(
-            f"project {asked.project!r} has no site {', '.join(map(repr, unknown[:5]))}",
-            why=f"its sites are: {', '.join(project.sites) or 'none'}",
-            remedy="name sites of the project with --sites",
+            f"the workload names {_named(unknown)}, and project {asked.project!r} has no such site",
+            why=have,
+            remedy="name sites of the project in the workload's own description, or choose the "
+            "project that has them",
         )
-    missing = [site for site in manifest.sites if site not in sites]
-    if missing:
+    if unknown := [site for site in asked.sites if site not in project.sites]:
+        raise NotFound(
+            f"project {asked.project!r} has no {_named(unknown)}",
+            why=have,
+            remedy="choose among the sites of the project",
+        )
+    sites = asked.sites or manifest.sites or project.sites
+    if missing := [site for site in its_own if site not in sites]:
         raise InvalidMessage(
-            f"the workload needs site {', '.join(map(repr, missing[:5]))}",
-            why="it names its sites itself, and that one is not among those chosen",
-            remedy="add it to the sites, or leave the choice out",
+            f"the workload needs {_named(missing)}",
+            why="it says so itself, and that is not among the sites chosen for the job",
+            remedy="choose that site as well, or none at all: then the workload's own count",
         )
     return tuple(sites)
+
+
+def _named(sites: Sequence[str]) -> str:
+    return f"site {', '.join(map(repr, sites[:5]))}"
 
 
 def _min_sites(asked: JobRequest, manifest: Manifest, sites: tuple[str, ...]) -> int:
