@@ -10,7 +10,7 @@ from typing import Any
 from nvflare.apis.shareable import ReturnCode, Shareable
 
 from fedgate.adapter import SiteContext, Workload
-from fedgate.errors import WorkloadFailed
+from fedgate.errors import FedgateError, WorkloadFailed
 from fedgate.task import Failure, Result, Task, TaskError
 from fedgate_flare import cells, client, final_model, gathering, lifecycle, messages, status
 from fedgate_flare.app_configs import has_trainers, streams_logs
@@ -24,6 +24,7 @@ from fedgate_flare.wake import Bell
 from fedgate_flare.workspace import deploy, share_with_trainers
 
 _JOIN = 4.0
+_LOG = logging.getLogger("fedgate.flare")
 
 
 class FlareWorker:
@@ -44,14 +45,24 @@ class FlareWorker:
         self._mailbox = Mailbox()
         line = cells.site_line(site.name, site.post)
         site.on_frame(lambda frame: line.receive(SERVER, frame))
-        self._runner, args = client.build_runner(
-            deployed,
-            self._mailbox,
-            status.StatusSender(site.post),
-            self._bell,
-            trainers=has_trainers(deployed.config("client")),
-            hold=self._mailbox.hold if lifecycle.matters(workload.manifest) else lambda: None,
-        )
+        try:
+            self._runner, args = client.build_runner(
+                deployed,
+                self._mailbox,
+                status.StatusSender(site.post),
+                self._bell,
+                trainers=has_trainers(deployed.config("client")),
+                hold=self._mailbox.hold if lifecycle.matters(workload.manifest) else lambda: None,
+            )
+        except FedgateError:
+            raise
+        except Exception as error:
+            _LOG.exception("the job's client side cannot be built")
+            raise WorkloadFailed(
+                "the job's client side cannot be built",
+                why=_kind_of(error),
+                remedy="the site's own log has the traceback",
+            ) from None
         self._saved = final_model.SavedModel(self._runner.engine.get_all_components().values())
         status.watch(self._bell, self._mailbox.poke)
         gathering.guard()
@@ -61,10 +72,10 @@ class FlareWorker:
         clock.hurry(self._thread)
         self._thread.start()
         if not self._mailbox.wait_until_asked():
+            print("the job's client side did not start:", self._errors.take(), flush=True)
             raise WorkloadFailed(
                 "the job's client side did not start",
-                why=self._errors.take(),
-                remedy="the site's log has the traceback",
+                remedy="the site's own log has the traceback",
             )
 
     def handle(self, task: Task) -> Result:
@@ -98,7 +109,7 @@ class FlareWorker:
         try:
             self._runner.run(app, args)
         except Exception:
-            logging.getLogger("fedgate.flare").exception("FLARE's client runner failed")
+            _LOG.exception("FLARE's client runner failed")
         finally:
             self._mailbox.end()
 
@@ -113,3 +124,10 @@ class FlareWorker:
             task_id, site, model=model if len(model) else None, metrics=metrics,
             examples=examples, body=body,
         )  # fmt: skip
+
+
+def _kind_of(error: Exception) -> str:
+    """The class of an error, where it is not one of the job's own: its text can hold data."""
+    found = type(error)
+    known = found.__module__ == "builtins" or found.__module__.startswith("nvflare.")
+    return found.__name__ if known else "an error of the job's own"

@@ -38,6 +38,16 @@ def test_a_relay_that_breaks_off_is_a_failed_job(run: Callable):
     assert "site-2" in str(done.error)
 
 
+def test_what_an_executors_constructor_says_stays_in_the_sites_log(run: Callable):
+    done = run("hasty", env={"site-1": {"TRAINER_BROKEN": "Jane Doe"}, "site-2": {}})
+    assert done.error is not None
+    assert "cannot be built" in str(done.error)
+    assert "Jane Doe" not in str(done.error)
+    assert "trainer.py" not in str(done.error)
+    assert "Jane Doe" not in done.log
+    assert "Jane Doe" in done.site_logs["site-1"]
+
+
 @pytest.mark.parametrize("job", ["classic", "fedavg"])
 def test_all_sites_failing_fails_the_job_and_what_they_said_is_in_its_log(run: Callable, job: str):
     done = run(job, env={"site-1": FAILS, "site-2": FAILS})

@@ -18,6 +18,8 @@ class Trainer(Executor):
     def __init__(self):
         super().__init__()
         self._round = 0
+        if row := os.environ.get("TRAINER_BROKEN"):
+            raise ValueError(f"cannot read the row {row!r} of {__file__}")
 
     def execute(self, task_name, shareable, fl_ctx, abort_signal):
         name = fl_ctx.get_identity_name()
