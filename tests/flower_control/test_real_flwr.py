@@ -268,6 +268,33 @@ def test_what_cannot_be_is_answered_with_a_sentence(shell, command, words):
     assert words in ran.text
 
 
+def test_a_door_on_this_machine_signs_with_the_submitters_key(shell, finished):
+    """Through the gateway's own door the gateway signs; the same `flwr` through ours is oneself."""
+    client = shell.federation.client
+    assert client.job(shell.job(finished[0]))["job"]["signed_by"] == "gateway"
+    command = [str(BIN / "fedgate"), "flower", "front-door", "mine", "--port", "0", "-f", "json",
+               "--datasets", "breast-cancer", "--stop-on-eof"]  # fmt: skip
+    with subprocess.Popen(
+        command, env=shell.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as door:
+        try:
+            told = ""
+            while not told.rstrip().endswith("}"):
+                told += door.stdout.readline()
+            assert json.loads(told)["connection"] == "mine"
+            ran = shell.flwr("run", ".", "mine", "--stream", "--run-config", f"{ROUNDS}=1")
+            assert ran.code == 0, ran.text
+            listed = shell.flwr("ls", "mine", "--run-id", ran.run_id, "--format", "json")
+            assert json.loads(listed.out)["runs"][0]["status"] == "finished:completed"
+        finally:
+            door.stdin.close()
+            door.wait(15)
+    job = client.job(shell.job(ran.run_id))["job"]
+    assert (job["signed_by"], job["submitter"]) == ("submitter", "developer")
+    assert job["datasets"] == ["breast-cancer"]
+    assert job["sealed"]
+
+
 def test_a_command_that_was_logged_in_outlives_a_restart_of_the_gateway(shell, finished):
     shell.federation.restart("gateway")
     listed = shell.flwr("ls", "gw")

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 
 from fedgate.errors import Unavailable
+from fedgate.front_door import AsgiApp
 from fedgate_gateway.pki import ServerFiles
 
 _HEADER_BYTES = 32 * 1024
@@ -55,7 +55,7 @@ async def _reread(context: ssl.SSLContext, files: ServerFiles) -> None:
 
 
 async def serve(
-    app: FastAPI,
+    app: AsgiApp,
     *,
     host: str,
     port: int,

@@ -47,7 +47,7 @@ class Client:
             raise InvalidConfig("the gateway's API is reached by https only", why=profile.api[:200])
         self._http = httpx.Client(
             base_url=profile.api.rstrip("/").removesuffix("/api/v1"),
-            verify=_trusting(profile),
+            verify=trusting(profile),
             headers={"Authorization": f"Bearer {profile.read_token()}"},
             timeout=httpx.Timeout(30, connect=5),
             trust_env=False,  # a proxy would see the token
@@ -293,7 +293,7 @@ class Client:
             yield from read_events(response.iter_lines())
 
 
-def _trusting(profile: Profile) -> ssl.SSLContext:
+def trusting(profile: Profile) -> ssl.SSLContext:
     """Trust the gateway's own CA and nothing else."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
