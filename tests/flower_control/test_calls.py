@@ -182,6 +182,13 @@ def test_jobs_that_came_another_way_are_runs_too(flwr, token, submit):
     assert flwr.run(run_id).fab_id == "ada/mean"
 
 
+def test_a_job_that_came_another_way_is_known_by_its_number_before_anybody_lists_it(
+    flwr, token, submit
+):
+    run_id = identity.run_id(submit(token(name="bob")).id)
+    assert flwr.run(run_id).account_name == "bob"
+
+
 def test_what_a_run_waits_for_stands_in_its_status(state, flwr, archive):
     started = flwr.start(archive)
     job = job_of(state, started.run_id)

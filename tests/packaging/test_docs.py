@@ -106,7 +106,8 @@ def test_commands_in_the_prose_exist() -> None:
     root = typer.main.get_command(build())
     for page in PAGES:
         text = page.read_text("utf-8")
-        for match in re.finditer(r"(?:^|`|\$ )fedgate ((?:[a-z]+ ?){1,2})", text, re.MULTILINE):
+        said = r"(?:^|`|\$ )fedgate ((?:[a-z][a-z-]* ?){1,2})"
+        for match in re.finditer(said, text, re.MULTILINE):
             node = root
             for word in match[1].split():
                 children = getattr(node, "commands", {})

@@ -10,8 +10,10 @@ from sqlalchemy.exc import IntegrityError
 from fedgate.errors import Conflict, NotFound
 from fedgate_gateway.front.tables import JobNumberRow
 from fedgate_gateway.store import Database
+from fedgate_gateway.store.tables import JobRow
 
 _LARGEST = 2**63 - 1
+_AT_ONCE = 500
 
 
 class JobNumbers:
@@ -42,11 +44,26 @@ class JobNumbers:
     def job(self, number: int) -> str:
         """Whose number this is; raises :class:`NotFound`."""
         if 0 < number <= _LARGEST:
-            with self._database.read() as session:
-                row = session.get(JobNumberRow, (self._framework, number))
-            if row is not None:
-                return row.job
+            found = self._job(number)
+            if found is None and self.of(self._unnumbered()):  # it came in by another way
+                found = self._job(number)
+            if found is not None:
+                return found
         raise no_run(number)
+
+    def _job(self, number: int) -> str | None:
+        with self._database.read() as session:
+            row = session.get(JobNumberRow, (self._framework, number))
+            return None if row is None else row.job
+
+    def _unnumbered(self) -> Sequence[str]:
+        """The framework's newest jobs that nobody has asked for yet."""
+        numbered = select(JobNumberRow.job).where(JobNumberRow.framework == self._framework)
+        query = select(JobRow.id).where(
+            JobRow.framework == self._framework, JobRow.id.not_in(numbered)
+        )
+        with self._database.read() as session:
+            return session.scalars(query.order_by(JobRow.id.desc()).limit(_AT_ONCE)).all()
 
     def _known(self, jobs: Sequence[str]) -> dict[str, int]:
         query = select(JobNumberRow.job, JobNumberRow.number).where(

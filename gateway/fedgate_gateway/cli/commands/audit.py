@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedgate_gateway.cli import output
-from fedgate_gateway.cli.checkpoints import KeptCheckpoint, read_note
 from fedgate_gateway.cli.options import FormatOption, ProfileOption
 from fedgate_gateway.cli.output import Format
 
@@ -114,6 +113,8 @@ def verify(
     fedgate audit verify
     fedgate audit verify log.jsonl --key 'fedgate+1a2b3c4d+AX…'
     """
+    from fedgate_gateway.cli.checkpoints import read_note
+
     kept = [read_note(path) for path in older or []]
     if file is not None:
         found = _verified(file, key, kept, profile)
@@ -140,6 +141,7 @@ def _verified(file: Path, key: str, older: list[str], profile: Path | None) -> t
     """The report, and in words what of this profile's past the log was compared with."""
     from fedgate_gateway.audit.note import VerifierKey
     from fedgate_gateway.audit.verify import verify as verify_file
+    from fedgate_gateway.cli.checkpoints import KeptCheckpoint
     from fedgate_gateway.cli.profile import load_profile, profile_path
 
     path = profile_path(profile)
