@@ -102,7 +102,10 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
         except FedgateError as error:
             if error.code != "not-found":
                 raise
-        return str(folder.resolve()) if folder.is_dir() else None
+        if not folder.is_dir():
+            return None
+        lay_out(folder)
+        return str(folder.resolve())
 
     def _state(self, job_id: str) -> JobState:
         return JobState(self._run("show", job_id)["job"]["state"])
@@ -122,6 +125,20 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
         if ran.returncode and ran.returncode not in ended:
             raise _error(ran)
         return _last_object(ran.stdout)
+
+
+def lay_out(folder: Path) -> None:
+    """Let what the server side wrote be found where FLARE's simulator and its server leave it."""
+    artifacts = folder / "artifacts"
+    if not artifacts.is_dir():
+        return
+    (folder / "server").mkdir(exist_ok=True)
+    for place, target in (
+        (folder / "workspace", "artifacts"),
+        (folder / "server" / "simulate_job", "../artifacts"),
+    ):
+        if not place.exists():
+            place.symlink_to(target, target_is_directory=True)
 
 
 def _error(ran: subprocess.CompletedProcess[str]) -> FedgateError:

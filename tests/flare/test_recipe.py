@@ -38,6 +38,8 @@ def test_a_recipe_runs_and_its_result_is_opened(federation, tmp_path):
     run = recipe().execute(env)
     folder = Path(run.get_result(timeout=60))
     assert run.get_status() == "FINISHED:COMPLETED"
+    for place in ("workspace", "server/simulate_job"):  # where FLARE's examples look
+        assert (folder / place / "models/server.npy").is_file(), sorted(folder.rglob("*"))
     (model,) = folder.rglob("*.safetensors")
     released = Model.parse(model.read_bytes()).numpy()["numpy_key"]
     assert released.tobytes() == np.array([[4.0, 5.0], [6.0, 7.0]], released.dtype).tobytes()
