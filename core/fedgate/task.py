@@ -102,13 +102,25 @@ def frame_allowed(name: str, rules: Iterable[str]) -> bool:
 
 @dataclass(frozen=True)
 class Round:
-    """What happened in one round, for people, audit and metrics; never any weight."""
+    """What happened in one round, for people, audit and metrics; never any weight.
 
-    number: int
+    A site that got several tasks can both have answered and have failed.
+    """
+
+    number: int  # counts rounds as they open, whatever the workload calls them
     kind: TaskKind
-    sites: tuple[str, ...]
-    failed: Mapping[str, str] = field(default_factory=dict)  # site -> a Failure
+    sites: tuple[str, ...]  # that were sent a task
+    answered: tuple[str, ...] = ()
+    failed: Mapping[str, Failure] = field(default_factory=dict)  # that gave no answer, and why
+    #: Sites that a task was meant for and that could not be sent it.
+    unreached: Mapping[str, Failure] = field(default_factory=dict)
+    #: Sites whose task was under way when the job ended; a round with any did not finish.
+    abandoned: tuple[str, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)  # weighted mean over the sites
+    metrics_left_out: int = 0  # values of metrics beyond what a round can tell
+    tasks: int = 0
+    answers: int = 0
+    late: int = 0  # answers to tasks that had been given up
     sent_bytes: int = 0
     received_bytes: int = 0
     seconds: float = 0.0

@@ -24,7 +24,7 @@ name = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=6
 integer = st.integers(-(1 << 63), (1 << 63) - 1)
 scalar = st.booleans() | integer | st.floats(allow_nan=False) | text
 tasks = st.builds(
-    Task, id=name, site=text, kind=st.sampled_from(TaskKind), round=st.integers(0, 1 << 31),
+    Task, id=name, site=text, kind=st.sampled_from(TaskKind), round=st.integers(0, (1 << 31) - 1),
     name=text, config=st.dictionaries(text, scalar, max_size=4), body=st.binary(max_size=50),
 )  # fmt: skip
 errors = st.builds(TaskError, st.sampled_from(Failure), text)
@@ -109,7 +109,7 @@ def changed(**fields: Any) -> bytes:
         {"kind": ["train"]},
         {"round": -1},
         {"round": True},
-        {"round": 1 << 32},
+        {"round": 1 << 31},
         {"config": {"a": [1]}},
         {"config": {"a": None}},
         {"config": [1]},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -37,6 +37,9 @@ class Clock:
     def call_later(self, seconds: float, call: Callable[..., None], *args: Any) -> Timer:
         self.timers.append(Timer(self.now + seconds, lambda: call(*args)))
         return self.timers[-1]
+
+    def time(self) -> float:
+        return self.now
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
@@ -78,6 +81,7 @@ class Stage:
         self.freed: list[int] = []
         self.parts = PartTable(self.freed.append, 1 << 30)
         self._numbers = itertools.count(1)
+        self.ids: dict[str, str] = {}  # of the coordinator's tasks, as sites see them
         real, module.asyncio.get_running_loop = module.asyncio.get_running_loop, lambda: self.clock
         try:
             self.conductor = Conductor(
@@ -108,11 +112,14 @@ class Stage:
         self.conductor.handle(Incoming({"t": kind, **fields}, note, held))
 
     def task(self, task: Task, model: Part | None = None, **fields: Any) -> None:
+        self.ids.setdefault(task.id, f"t{self.conductor._next}")
         self.say("task", notes.task_note(task), model, **fields)
 
     # -- as a site
     def answer(self, site: str, result: Result, model: Any = None) -> bool:
-        return self.conductor.deliver(site, notes.result_note(result), model, 10)
+        """``result.task`` as the coordinator calls it; a site knows the enclave's id only."""
+        ours = replace(result, task=self.ids.get(result.task, "unknown"))
+        return self.conductor.deliver(site, notes.result_note(ours), model, 10)
 
 
 @pytest.fixture

@@ -263,4 +263,80 @@ def test_whatever_happens_each_task_gets_exactly_one_result(new_stage: Any, todo
     assert Counter(r.task for r in results) == dict.fromkeys(sent, 1)
     assert all(sent[r.task] == r.site for r in results)
     stage.conductor.close()
-    assert sum(len(r.sites) for r in stage.rounds) >= len(set(sent.values()))
+    told, unsent = stage.rounds, stage.conductor.rounds.unrecorded.unsent
+    assert sum(r.tasks for r in told) + unsent == len(sent)
+    assert sum(r.answers for r in told) == sum(r.ok for r in results)
+
+
+# -- what leaves --------------------------------------------------------------------------------
+
+
+def test_a_site_sees_ids_of_ours_and_the_coordinator_its_own(stage: Any) -> None:
+    secrets = ["patient-4711", "p" * 255]
+    for secret in secrets:
+        stage.task(train(secret, round=47))
+    assert [t.id for t in stage.tasks] == ["t1", "t2"]
+    for secret in secrets:
+        stage.answer("a", Result(secret, "a"))
+    assert [r.task for r in stage.child.results()] == secrets
+    stage.task(train("again"))
+    stage.conductor.close()
+    assert {r.number for r in stage.rounds} <= {1, 2}
+
+
+def test_an_id_can_be_used_again_once_its_task_is_settled(stage: Any) -> None:
+    for _ in range(2):
+        stage.task(train("t"))
+        stage.ids.clear()
+        stage.ids["t"] = stage.tasks[-1].id
+        assert stage.answer("a", Result("t", "a"))
+    assert [t.id for t in stage.tasks] == ["t1", "t2"]
+
+
+def test_what_is_published_is_told_by_our_number_of_its_round(stage: Any) -> None:
+    stage.task(train("t", round=2**31 - 1))
+    stage.say("publish", round=2**31 - 1, metrics={})
+    stage.say("publish", round=12345, metrics={})
+    assert [p.round for p in stage.published] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("number", "metrics"),
+    [
+        (2**60, {}),
+        (-1, {}),
+        (1, {"n" * 32_768: 1.0}),
+        (1, {"ü" * 6_000: 1.0}),
+        (1, {str(n): 1.0 for n in range(1001)}),
+        (1, {"huge": 10**400}),
+    ],
+    ids=["a huge round", "a negative round", "a long name", "a long name in JSON", "many", "huge"],
+)
+def test_a_publication_that_no_log_could_hold_is_refused(
+    stage: Any, number: int, metrics: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidMessage, match="publi"):
+        stage.say("publish", round=number, metrics=metrics)
+    assert stage.published == []
+
+
+def test_after_the_end_a_coordinator_that_goes_on_is_not_heard(stage: Any) -> None:
+    stage.task(train("t1"))
+    stage.answer("a", Result("t1", "a"))
+    stage.conductor.close()
+    for number in range(2, 50):
+        stage.task(train(f"t{number}", round=number))
+    stage.say("publish", round=49, metrics={})
+    assert [t.id for t in stage.tasks] == ["t1"]
+    assert stage.published == []
+    assert [(r.number, r.abandoned) for r in stage.rounds] == [(1, ())]
+
+
+def test_rounds_whose_sites_are_all_gone_did_not_happen(stage: Any) -> None:
+    for site in "abc":
+        stage.conductor.lose(site, "gone")
+    for number in range(32):
+        stage.task(train(f"t{number}", round=number))
+    stage.conductor.close()
+    assert stage.rounds == []
+    assert stage.conductor.rounds.unrecorded.unsent == 32

@@ -24,8 +24,9 @@ OTHER = CargoKey.generate(10_000_000)
         Packet(b"note", KEY, shared=True),
         Packet(KEY),
         Packet(KEY, OTHER),
+        Packet(b"note", task="t17"),
     ],
-    ids=lambda p: f"{len(p.cargo)}-{type(p.model).__name__}",
+    ids=lambda p: f"{len(p.cargo)}-{type(p.model).__name__}{p.task}",
 )
 def test_a_packet_comes_back_as_it_was(packet: Packet) -> None:
     assert Packet.read(packet.to_bytes(), packet.cargo) == packet
@@ -51,13 +52,16 @@ def test_a_header_that_names_other_cargo_is_refused(packet: Packet, cargo: Any) 
         [],
         {},
         7,
-        [None, None, False],
-        [[0, "text"], None, False],
-        [[2, b"x"], None, False],
-        [[0, b"x", 1], None, False],
-        [[1, b"short"], None, False],
+        [None, None, False, ""],
+        [[0, "text"], None, False, ""],
+        [[2, b"x"], None, False, ""],
+        [[0, b"x", 1], None, False, ""],
+        [[1, b"short"], None, False, ""],
         [[0, b"x"]],
-        [[[0], b"x"], None, False],
+        [[[0], b"x"], None, False, ""],
+        [[0, b"x"], None, False],
+        [[0, b"x"], None, False, 7],
+        [[0, b"x"], None, False, "t" * 25],
     ],
     ids=str,
 )

@@ -29,10 +29,10 @@ KEYS = SessionKeys.derive(
 Download = Callable[..., Any]
 
 
-def header(packet: Packet, task: str = "t") -> LetterHeader:
+def header(packet: Packet) -> LetterHeader:
     return LetterHeader(
         session=b"i" * 16, direction=Direction.TO_SITE, sequence=0, kind=LetterKind.TASK,
-        job="job-1", sender="e", receiver="a", body=0, task=task, cargo=packet.cargo,
+        job="job-1", sender="e", receiver="a", body=0, cargo=packet.cargo,
     )  # fmt: skip
 
 
@@ -104,10 +104,11 @@ def test_cargo_that_does_not_come_fails_its_task_and_the_session_goes_on(
 
         downloads(monkeypatch, fail)
         ends = Ends()
-        ends.put(Packet(b"first", CargoKey.generate(100)))
-        ends.put(Packet(b"second"))
+        ends.put(Packet(b"first", CargoKey.generate(100), task="t1"))
+        ends.put(Packet(b"second", task="t2"))
         await ends.settle()
-        assert [(r.error, r.model) for r in ends.received] == [(error, None), (None, None)]
+        told = [(r.task, r.error, r.model) for r in ends.received]
+        assert told == [("t1", error, None), ("t2", None, None)]
         assert ends.broken == []
         assert ends.pool.lent == 0
 

@@ -19,8 +19,7 @@ from fedgate.task import Failure, Frame, Result, Task, TaskError, TaskKind
 MAX_NOTE = 1 << 30
 _MAX_STRING = 1 << 20
 _MAX_ITEMS = 100_000
-#: What a letter's clear header can hold.
-_MAX_ID, _MAX_ROUND = 255, (1 << 32) - 1
+_MAX_ID, MAX_ROUND = 255, (1 << 31) - 1
 
 
 def task_note(task: Task) -> bytes:
@@ -29,7 +28,7 @@ def task_note(task: Task) -> bytes:
             "id": _id(task.id),
             "site": task.site,
             "kind": str(task.kind),
-            "round": _count(task.round, _MAX_ROUND),
+            "round": _count(task.round, MAX_ROUND),
             "name": task.name,
             "config": dict(task.config),
             "body": task.body,
@@ -43,7 +42,7 @@ def read_task(note: bytes | memoryview, model: Model | None) -> Task:
         id=_id(data["id"]),
         site=_text(data["site"]),
         kind=_kind(data["kind"]),
-        round=_count(data["round"], _MAX_ROUND),
+        round=_count(data["round"], MAX_ROUND),
         name=_text(data["name"]),
         model=model,
         config=_scalars(data["config"]),

@@ -93,10 +93,13 @@ class JobProgress:
         numbers = {**self.told, **_numbers(data["metrics"])}
         self.told.clear()
         self.metrics.update(numbers)
-        failed = data.get("failed") or {}
+        failed = {**(data.get("failed") or {}), **(data.get("unreached") or {})}
+        ended = ", not finished" if data.get("abandoned") else ""
+        asked = int(data.get("sites_total", len(data["sites"])))
+        answered = int(data.get("answered_total", asked - len(failed)))
         line = (
-            f"round {self.round} {self.task}: {len(data['sites']) - len(failed)} of "
-            f"{len(data['sites'])} sites, {size(data['sent_bytes'])} out, "
+            f"round {self.round} {self.task}{ended}: {answered} of "
+            f"{asked} sites, {size(data['sent_bytes'])} out, "
             f"{size(data['received_bytes'])} in, {float(data['seconds']):.3f} s"
         )
         line += "".join(f", {name} {value:.4g}" for name, value in numbers.items())

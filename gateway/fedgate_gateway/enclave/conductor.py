@@ -7,26 +7,28 @@ host implements with sealed sessions and a local run with plain child processes.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from fedgate.errors import FedgateError, InvalidMessage
 from fedgate.model import Model, read_layout
-from fedgate.task import Failure, Frame, Result, Round, Task, TaskError, TaskKind
+from fedgate.task import Failure, Frame, Result, Round, Task, TaskError
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Child, Incoming, check_message
 from fedgate_gateway.child.memory import Buffer
 from fedgate_gateway.child.parts import Part
 from fedgate_gateway.child.serving import Deferred
-from fedgate_gateway.enclave.roundbook import RoundBook
+from fedgate_gateway.enclave.cohort import Cohorts
+from fedgate_gateway.enclave.round_tracker import ROUND_IDLE, RoundTracker
 
-#: After this long without a task under way, a round is reported; a new task reopens nothing.
-_ROUND_IDLE = 0.3
 _MOST_PENDING = 10_000
 #: Messages a coordinator may be behind with before a site's next frame counts as a flood.
 _MOST_WAITING = 5_000
+#: What a coordinator may publish beside a model: numbers, and bytes of their names as JSON.
+_MOST_METRICS, _METRIC_BYTES = 1000, 32 * 1024
 
 
 Carried = bytes | memoryview | Buffer | Deferred | None
@@ -43,8 +45,9 @@ class Sites(Protocol):
 
 @dataclass
 class _Pending:
-    task: Task  # without its model
+    task: Task  # without its model; its id is the coordinator's
     timer: asyncio.TimerHandle
+    sent: bool = False
 
 
 @dataclass
@@ -52,13 +55,19 @@ class Published:
     """The model that would be released if the job ended now."""
 
     model: Part | None
+    #: The enclave's own number of its round; 0 where there was none.
     round: int
     metrics: Mapping[str, float]
+    #: Sites whose training in that round stands behind the model.
     cohort: frozenset[str]
 
 
 class Conductor:
-    """One running coordinator. All methods run on the event loop."""
+    """One running coordinator. All methods run on the event loop.
+
+    A coordinator chooses the ids of its tasks and the numbers of its rounds; neither leaves.
+    Sites, and whoever carries letters to them, see ids of ours: t1, t2, ...
+    """
 
     def __init__(
         self,
@@ -72,22 +81,30 @@ class Conductor:
         self.online = dict.fromkeys(sites, True)
         self._returning: set[str] = set()
         self.published: Published | None = None
-        self.contributors: set[str] = set()
+        self.cohorts = Cohorts()
         self.child: Child | None = None
         self._links = links
         self._task_seconds = task_seconds
-        self._pending: dict[str, _Pending] = {}
-        self._book = RoundBook(on_round)
+        self._pending: dict[str, _Pending] = {}  # by our id
+        self._under_way: set[str] = set()  # the coordinator's ids of the same tasks
+        self._next = 1
         self._on_publish = on_publish
         self._loop = asyncio.get_running_loop()
+        self.rounds = RoundTracker(on_round, self._loop.time)
         self._idle: asyncio.TimerHandle | None = None
+        self._closed = False
 
     # -- from the coordinator ----------------------------------------------------------------
 
     def handle(self, incoming: Incoming) -> None:
-        """A message of the coordinator child; raising ends the child with that reason."""
+        """A message of the coordinator child; raising ends the child with that reason.
+
+        After :meth:`close` nothing that it says has any effect.
+        """
         check_message(incoming, ("task", "publish", "frame", "ready"))
         try:
+            if self._closed:
+                return
             match incoming.type:
                 case "task":
                     self._task(incoming)
@@ -105,24 +122,29 @@ class Conductor:
         task = notes.read_task(incoming.note, None)
         if task.site not in self.online:
             raise InvalidMessage("the coordinator addressed a site outside its job", why=task.site)
-        if task.id in self._pending or len(self._pending) >= _MOST_PENDING:
+        if task.id in self._under_way or len(self._pending) >= _MOST_PENDING:
             raise InvalidMessage("the coordinator reused a task id or has too many tasks")
         if incoming.model is not None:
             incoming.model.check()
-        self._book.sent(
-            task, len(incoming.note) + (len(incoming.model.view) if incoming.model else 0)
-        )
-        self._cancel_idle()
+        key, self._next = f"t{self._next}", self._next + 1
         seconds = self._seconds(incoming.header.get("deadline"))
-        timer = self._loop.call_later(seconds, self._late, task.id, seconds)
-        self._pending[task.id] = _Pending(task, timer)
+        timer = self._loop.call_later(seconds, self._late, key, seconds)
+        pending = self._pending[key] = _Pending(task, timer)
+        self._under_way.add(task.id)
+        self.cohorts.sent(key, task, [s for s, there in self.online.items() if not there])
         if not self.online[task.site]:
-            self.fail_task(task.id, Failure.UNAVAILABLE, f"site {task.site} is not there")
+            self.fail_task(key, Failure.UNAVAILABLE, f"site {task.site} is not there")
             return
+        ours = replace(task, id=key)
+        note = notes.task_note(ours)
+        size = len(note) + (len(incoming.model.view) if incoming.model else 0)
         try:
-            self._links.send_task(task, incoming.note, incoming.model)
+            self._links.send_task(ours, note, incoming.model)
         except FedgateError as error:
-            self.fail_task(task.id, Failure.UNAVAILABLE, str(error))
+            self.fail_task(key, Failure.UNAVAILABLE, str(error))
+        if key in self._pending:
+            pending.sent = True
+            self.rounds.sent(key, task, size)
 
     def _seconds(self, wanted: object) -> float:
         if not isinstance(wanted, int | float) or math.isnan(wanted) or wanted < 0:
@@ -133,7 +155,12 @@ class Conductor:
         number, metrics = incoming.header.get("round"), incoming.header.get("metrics")
         if type(number) is not int or not isinstance(metrics, dict):
             raise InvalidMessage("malformed publication from the coordinator")
-        numbers = {str(k): float(v) for k, v in metrics.items() if isinstance(v, int | float)}
+        if not 0 <= number <= notes.MAX_ROUND:
+            raise InvalidMessage(
+                "the coordinator published a round of an impossible number",
+                why=f"rounds are from 0 to {notes.MAX_ROUND}",
+            )
+        numbers = _numbers(metrics)
         before, model = self.published, incoming.model
         if model is not None:
             model.check()
@@ -142,7 +169,11 @@ class Conductor:
                 before.model.release()
         elif before is not None:
             model = before.model
-        self.published = Published(model, number, numbers, frozenset(self.contributors))
+        if incoming.model is not None:
+            cohort = self.cohorts.of_model()
+        else:
+            cohort = frozenset() if before is None else before.cohort
+        self.published = Published(model, self.rounds.number_of(number), numbers, cohort)
         self._on_publish(self.published)
 
     # -- from the sites ----------------------------------------------------------------------
@@ -159,31 +190,38 @@ class Conductor:
         if result.site != site:
             raise InvalidMessage(f"site {site} sent a result in the name of {result.site}")
         if pending is None or self.child is None:
+            self.rounds.late(result.task, size)
             return False
         if pending.task.site != site:
             raise InvalidMessage(f"site {site} answered a task of {pending.task.site}")
         _check_model(model)
-        self._settle(result, note, model, size)
+        self._settle(result, model, size)
         return True
 
-    def _settle(self, result: Result, note: bytes, model: Carried, size: int) -> None:
-        pending = self._pending.pop(result.task)
+    def _settle(self, result: Result, model: Carried, size: int) -> None:
+        key = result.task
+        pending = self._pending.pop(key)
         pending.timer.cancel()
-        self._book.received(pending.task, result, size)
-        if result.ok and pending.task.kind in (TaskKind.TRAIN, TaskKind.CUSTOM):
-            self.contributors.add(result.site)
-        if self._book.idle:
-            self._cancel_idle()
-            self._idle = self._loop.call_later(_ROUND_IDLE, self._book.close)
+        self._under_way.discard(pending.task.id)
+        if result.ok:
+            self.cohorts.delivered(key, result.site)
+        else:
+            self.cohorts.given_up(key)
+        if pending.sent:
+            self.rounds.settled(key, result, size)
+            self._watch_idle()
+        elif result.error is not None:
+            self.rounds.unreached(pending.task, result.error.failure)
         if self.child is not None:
+            note = notes.result_note(replace(result, task=pending.task.id))
             self.child.send("result", note=note, model=model)
 
     def fail_task(self, task: str, failure: Failure, reason: str) -> None:
+        """``task``: our id."""
         pending = self._pending.get(task)
         if pending is None:
             return
-        result = Result(task, pending.task.site, error=TaskError(failure, reason))
-        self._settle(result, notes.result_note(result), None, 0)
+        self._settle(Result(task, pending.task.site, error=TaskError(failure, reason)), None, 0)
 
     def _late(self, task: str, seconds: float) -> None:
         self.fail_task(task, Failure.TIMEOUT, f"no result within {seconds:g} s")
@@ -231,17 +269,40 @@ class Conductor:
                 self.child.send("online", site=site, online=True)
 
     def close(self) -> None:
-        """The coordinator has ended: report the last round, forget what is pending."""
-        self._cancel_idle()
-        self._book.close()
-        for pending in self._pending.values():
-            pending.timer.cancel()
-        self._pending.clear()
-
-    def _cancel_idle(self) -> None:
+        """The job is over: report what is open, forget what is pending, take nothing more."""
+        self._closed = True
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
+        self.rounds.close()
+        for pending in self._pending.values():
+            pending.timer.cancel()
+        self._pending.clear()
+        self._under_way.clear()
+
+    def _watch_idle(self) -> None:
+        if self._idle is None:
+            self._idle = self._loop.call_later(ROUND_IDLE, self._close_idle)
+
+    def _close_idle(self) -> None:
+        self._idle = None
+        if self.rounds.close_idle():
+            self._watch_idle()
+
+
+def _numbers(metrics: Mapping[object, object]) -> dict[str, float]:
+    """What a coordinator says of a round in numbers; raises :class:`InvalidMessage`."""
+    names = [str(name) for name in metrics]
+    if len(names) > _MOST_METRICS or len(json.dumps(names)) > _METRIC_BYTES:
+        raise InvalidMessage(
+            "the coordinator published too many metrics",
+            why=f"at most {_MOST_METRICS}, whose names take {_METRIC_BYTES} bytes",
+            remedy="publish fewer of them, under shorter names",
+        )
+    try:
+        return {str(k): float(v) for k, v in metrics.items() if isinstance(v, int | float)}
+    except OverflowError as error:
+        raise InvalidMessage("the coordinator published no number", why=str(error)) from error
 
 
 def _check_model(model: Carried) -> None:

@@ -53,7 +53,7 @@ class Dispatcher:
         if model is None or len(model.view) <= INLINE_MODEL:
             inline = None if model is None else bytes(model.view)
             if len(note) <= INLINE_NOTE:
-                self._post(session, task, Packet(note, inline))
+                self._post(session, Packet(note, inline, task=task.id))
             else:
                 self._spawn(self._send_note(session, task, note, inline))
             return
@@ -83,14 +83,14 @@ class Dispatcher:
                 packed: bytes | CargoKey = note
                 if len(note) > INLINE_NOTE:
                     packed = await self._upload_note(task, note)
-                self._post(session, task, Packet(packed, key, shared))
+                self._post(session, Packet(packed, key, shared, task.id))
             sites = [session.site for _, _, session in batch.tasks]
             await cargo.upload(
                 self._link, self._job, key, view, receivers=sites, witnesses=witnesses
             )
-            for (task, _, session), witness in zip(batch.tasks, witnesses, strict=False):
+            for (_, _, session), witness in zip(batch.tasks, witnesses, strict=False):
                 body = key.id + witness.tag()
-                session.channel.post(LetterKind.CARGO, body, task=task.id, cargo=(key.ref,))
+                session.channel.post(LetterKind.CARGO, body, cargo=(key.ref,))
         except FedgateError as error:
             for task, _, _ in batch.tasks:
                 self._on_failed(task, error)
@@ -102,7 +102,7 @@ class Dispatcher:
     ) -> None:
         try:
             key = await self._upload_note(task, note)
-            self._post(session, task, Packet(key, model))
+            self._post(session, Packet(key, model, task=task.id))
         except FedgateError as error:
             self._on_failed(task, error)
 
@@ -111,7 +111,5 @@ class Dispatcher:
         await cargo.upload(self._link, self._job, key, memoryview(note), receivers=[task.site])
         return key
 
-    def _post(self, session: SiteSession, task: Task, packet: Packet) -> None:
-        session.channel.post(
-            LetterKind.TASK, packet.to_bytes(), round=task.round, task=task.id, cargo=packet.cargo
-        )
+    def _post(self, session: SiteSession, packet: Packet) -> None:
+        session.channel.post(LetterKind.TASK, packet.to_bytes(), cargo=packet.cargo)

@@ -260,11 +260,13 @@ class EnclaveJob:
         self._reports.audit("released", {**released, "recipient": self._terms.recipient})
 
     async def _end(self, error: FedgateError | None) -> None:
+        self._conductor.close()  # first: what the coordinator does from now on did not happen
         self._attendance.close()
         child = self._conductor.child
         if child is not None and not child.ended:
             await child.stop()
         self._reports.flush()
+        self._reports.unrecorded(self._conductor.rounds.unrecorded)
         for row in self._traffic.rows(self._frames):
             self._reports.audit("frames.passed", row)
         if error is not None:
@@ -281,7 +283,6 @@ class EnclaveJob:
             task.cancel()
         for receiver in self._receivers.values():
             receiver.close()
-        self._conductor.close()
         self._sessions.close()
         await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
         if child is not None:
@@ -314,15 +315,12 @@ class EnclaveJob:
         return self._over.done()
 
     def cancel(self, reason: str) -> None:
-        if not self._over.done():
-            self._over.set_result(
-                Unavailable("the job was cancelled", why=reason, notice=Notice(Code.CANCELLED))
-            )
-            self._attendance.changed.set()
+        self._fail(Unavailable("the job was cancelled", why=reason, notice=Notice(Code.CANCELLED)))
 
     def _fail(self, error: FedgateError) -> None:
         if not self._over.done():
             self._over.set_result(error)
+            self._conductor.close()
             self._attendance.changed.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -394,7 +392,7 @@ class EnclaveJob:
             self.spec.job, self._link, keys,
             pool=self._pool, limit=self._config.result_bytes,
             body_limit=self._config.body_bytes, keep=self._keep, turns=self._turns,
-            wanted=lambda header: self._conductor.waits_for(header.task, site),
+            wanted=lambda task: self._conductor.waits_for(task, site),
             on_packet=lambda received: self._result(site, received),
             on_broken=session.channel.fail,
         )  # fmt: skip
@@ -438,9 +436,10 @@ class EnclaveJob:
 
     def _result(self, site: str, received: Received) -> None:
         if received.error is not None:
-            task = received.header.task
-            if self._conductor.waits_for(task, site):
-                self._conductor.fail_task(task, Failure.UNAVAILABLE, str(received.error))
+            if self._conductor.waits_for(received.task, site):
+                self._conductor.fail_task(received.task, Failure.UNAVAILABLE, str(received.error))
+            else:
+                self._conductor.rounds.late(received.task, received.size)
             return
         if not self._conductor.deliver(site, received.note, received.model, received.size):
             self._receivers[site].discard(received)

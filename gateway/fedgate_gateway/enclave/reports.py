@@ -13,6 +13,8 @@ from typing import Any
 
 from fedgate.notice import Notice
 from fedgate.task import Round
+from fedgate_gateway.enclave import round_record
+from fedgate_gateway.enclave.round_tracker import Unrecorded
 from fedgate_proto.v1 import link_pb2 as pb
 
 _LOG_EVERY = 0.2
@@ -61,18 +63,15 @@ class Reports:
         )
 
     def round(self, finished: Round) -> None:
-        data = {
-            "round": finished.number,
-            "task": str(finished.kind),
-            "sites": list(finished.sites),
-            "failed": dict(finished.failed),
-            "metrics": _finite(finished.metrics) if self._metrics else {},
-            "sent_bytes": finished.sent_bytes,
-            "received_bytes": finished.received_bytes,
-            "seconds": finished.seconds,
-        }
-        self._event("round", data)
-        self.audit("round.finished", {**data, "seconds": f"{finished.seconds:.6f}"})
+        metrics = _finite(finished.metrics) if self._metrics else {}
+        self._event("round", round_record.event(finished, metrics))
+        for entry in round_record.entries(finished, metrics):
+            self.audit(round_record.kind_of(finished), entry)
+
+    def unrecorded(self, found: Unrecorded) -> None:
+        """At the end of the job: late answers and tasks that went nowhere."""
+        for kind, entry in round_record.unrecorded(found):
+            self.audit(kind, entry)
 
     def metrics(self, number: int, metrics: Mapping[str, float]) -> None:
         if self._metrics and metrics:

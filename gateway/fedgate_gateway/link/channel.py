@@ -98,15 +98,13 @@ class Channel:
         kind: LetterKind,
         body: bytes,
         *,
-        round: int = 0,
-        task: str = "",
         cargo: tuple[CargoRef, ...] = (),
     ) -> None:
         """Seal and send; kept until the peer has it. A broken channel drops silently."""
         if self.broken is not None:
             return
         try:
-            sealed = self._sealer.seal(kind, body, round=round, task=task, cargo=cargo)
+            sealed = self._sealer.seal(kind, body, cargo=cargo)
             self._outbox.add(sealed)
         except FedgateError as error:
             self.fail(error)

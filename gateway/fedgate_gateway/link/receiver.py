@@ -29,7 +29,7 @@ BODY_BYTES = 256 << 20
 
 @dataclass
 class Received:
-    header: LetterHeader
+    task: str
     note: bytes
     model: bytes | Buffer | KeptCargo | None
     #: Bytes of ciphertext that brought it.
@@ -54,11 +54,11 @@ class Receiver:
         on_broken: Callable[[FedgateError], None],
         keep: Callable[[CargoKey], KeptCargo | None] = lambda _key: None,
         turns: Turns | None = None,
-        wanted: Callable[[LetterHeader], bool] = lambda _header: True,
+        wanted: Callable[[str], bool] = lambda _task: True,
     ) -> None:
         """``limit`` bounds a model and ``body_limit`` a note, in bytes. ``keep`` says which models
         stay sealed until they are read; ``turns`` how many large ones of all receivers are on
-        their way at a time; ``wanted`` whether anybody waits for what a letter brings.
+        their way at a time; ``wanted`` whether anybody waits for what a task brings.
         """
         self._wanted = wanted
         self._body_limit = min(limit, body_limit)
@@ -130,26 +130,26 @@ class Receiver:
             received.model.close()
 
     async def _fetch_or_fail(self, header: LetterHeader, body: bytes) -> Received:
-        try:
-            return await self._fetch(header, body)
-        except (Unavailable, NotFound) as error:
-            return Received(header, b"", None, len(body), error)
-
-    async def _fetch(self, header: LetterHeader, body: bytes) -> Received:
         packet = Packet.read(body, header.cargo)
+        try:
+            return await self._fetch(packet, body)
+        except (Unavailable, NotFound) as error:
+            return Received(packet.task, b"", None, len(body), error)
+
+    async def _fetch(self, packet: Packet, body: bytes) -> Received:
         size = len(body) + sum(ref.size for ref in packet.cargo)
         note = packet.note
-        if packet.cargo and not self._wanted(header):
+        if packet.cargo and not self._wanted(packet.task):
             raise NotFound("nobody waits for this any more")
         if isinstance(note, CargoKey):
             self._check(note, self._body_limit)
             note = await cargo.fetch(self._link, self._job, note)
         model = packet.model
         if not isinstance(model, CargoKey):
-            return Received(header, note, model, size)
+            return Received(packet.task, note, model, size)
         self._check(model, self._limit)
         async with self._turns.one() as progress:
-            received = Received(header, note, self._place(model), size)
+            received = Received(packet.task, note, self._place(model), size)
             try:
                 await self._fetch_model(received, model, progress, shared=packet.shared)
             except BaseException:

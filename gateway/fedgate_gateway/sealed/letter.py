@@ -5,9 +5,10 @@ and meter it, and is authenticated as associated data. Each direction of a sessi
 own, and the nonce is the sequence number, so a nonce is never used twice and a letter opens only
 at its own place: replays, gaps, swaps and letters of other sessions are refused.
 
-Header, big-endian: ``"FGL" version | kind u8 | direction u8 | session 16 B | sequence u64 | round
-u32 | body size u32 | job, task, sender, receiver (u8 length and UTF-8 each) | cargo count u8 |
-(id 16 B, sealed size u64) each``.
+Header, big-endian: ``"FGL" version | kind u8 | direction u8 | session 16 B | sequence u64 | body
+size u32 | job, sender, receiver (u8 length and UTF-8 each) | cargo count u8 | (id 16 B, sealed
+size u64) each``. Nothing in it can be chosen by a workload: which task of which round a letter is
+about stands in its body.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ MAX_CARGO: Final = 64
 MAX_CARGO_BYTES: Final = 1 << 46
 #: Letters under one key: 2^32 of them at full size keep AES-GCM's advantage below 2^-30.
 MAX_LETTERS: Final = 1 << 32
-_FIXED = struct.Struct(">BB16sQII")
+_FIXED = struct.Struct(">BB16sQI")
 _OTHER: Final = Notice(Code.OTHER_SESSION)
 _CARGO = struct.Struct(">16sQ")
 
@@ -74,8 +75,6 @@ class LetterHeader:
     sender: str
     receiver: str
     body: int  # bytes of plaintext
-    round: int = 0
-    task: str = ""
     cargo: tuple[CargoRef, ...] = ()
 
     def to_bytes(self) -> bytes:
@@ -84,15 +83,12 @@ class LetterHeader:
             raise SealBroken("a letter's header is out of bounds")
         if not 0 <= self.body <= MAX_BODY:
             raise SealBroken("a letter is too large", why=f"{self.body} bytes, limit {MAX_BODY}")
-        if not (0 <= self.round < 1 << 32 and 0 <= self.sequence < MAX_LETTERS):
-            raise SealBroken("a letter's round or sequence is out of bounds")
+        if not 0 <= self.sequence < MAX_LETTERS:
+            raise SealBroken("a letter's sequence is out of bounds")
         parts = [
             mark(b"L"),
-            _FIXED.pack(
-                self.kind, self.direction, self.session, self.sequence, self.round, self.body
-            ),
+            _FIXED.pack(self.kind, self.direction, self.session, self.sequence, self.body),
             text8(self.job),
-            text8(self.task),
             text8(self.sender),
             text8(self.receiver),
             bytes((len(self.cargo),)),
@@ -114,12 +110,12 @@ def peek_header(data: Bytes) -> LetterHeader:
 
 def _parse(data: Bytes) -> tuple[LetterHeader, int]:
     fields = Fields(data, "letter", b"L")
-    kind, direction, session, sequence, round_, body = _FIXED.unpack(fields.take(_FIXED.size))
+    kind, direction, session, sequence, body = _FIXED.unpack(fields.take(_FIXED.size))
     if body > MAX_BODY:
         raise SealBroken("a letter is too large", why=f"{body} bytes, limit {MAX_BODY}")
     if sequence >= MAX_LETTERS:
         raise SealBroken("a letter's sequence is out of bounds", why=str(sequence))
-    job, task, sender, receiver = (fields.text() for _ in range(4))
+    job, sender, receiver = (fields.text() for _ in range(3))
     count = fields.number(1)
     if count > MAX_CARGO:
         raise SealBroken("a letter names too much cargo", why=f"{count}, limit {MAX_CARGO}")
@@ -136,8 +132,6 @@ def _parse(data: Bytes) -> tuple[LetterHeader, int]:
             sender=sender,
             receiver=receiver,
             body=body,
-            round=round_,
-            task=task,
             cargo=cargo,
         )
     except ValueError as error:
@@ -181,8 +175,6 @@ class Sealer:
         kind: LetterKind,
         body: Bytes,
         *,
-        round: int = 0,
-        task: str = "",
         cargo: tuple[CargoRef, ...] = (),
     ) -> bytes:
         """The next letter. Raises :class:`SealBroken` when it is too large or keys are used up."""
@@ -198,8 +190,6 @@ class Sealer:
                 sender=self._route.sender,
                 receiver=self._route.receiver,
                 body=len(body),
-                round=round,
-                task=task,
                 cargo=cargo,
             )
             clear = header.to_bytes()

@@ -103,11 +103,11 @@ class Egress:
             packed = CargoKey.generate(len(note))
         inline = None if model is None or model.size > INLINE_MODEL else bytes(model.view)
         key = None if model is None or inline is not None else CargoKey.generate(model.size)
-        packet = Packet(packed, inline if key is None else key)
+        packet = Packet(packed, inline if key is None else key, task=result.task)
         channel = self._channel()
         if channel is None:
             return
-        channel.post(LetterKind.RESULT, packet.to_bytes(), task=result.task, cargo=packet.cargo)
+        channel.post(LetterKind.RESULT, packet.to_bytes(), cargo=packet.cargo)
         if isinstance(packed, CargoKey):
             await cargo.upload(self._link, self._job, packed, memoryview(note))
         if key is not None and model is not None:
@@ -116,10 +116,10 @@ class Egress:
     def fail(self, task: str, failure: Failure, reason: str) -> None:
         """Tell the enclave why there is no result."""
         result = Result(task, self._site, error=TaskError(failure, reason[:4000]))
-        packet = Packet(notes.result_note(result))
+        packet = Packet(notes.result_note(result), task=task)
         channel = self._channel()
         if channel is not None:
-            channel.post(LetterKind.RESULT, packet.to_bytes(), task=task)
+            channel.post(LetterKind.RESULT, packet.to_bytes())
 
     def _give_back(self, copy: Buffer | None) -> None:
         if copy is not None:

@@ -312,7 +312,7 @@ class SiteJob:
 
     def _task(self, received: Received) -> None:
         if received.error is not None:
-            self._egress.fail(received.header.task, Failure.UNAVAILABLE, str(received.error))
+            self._egress.fail(received.task, Failure.UNAVAILABLE, str(received.error))
             return
         task = notes.read_task(received.note, None)
         if task.site != self._config.name:

@@ -31,7 +31,7 @@ from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.relay.router import Router
 from fedgate_gateway.relay.service import LinkService
 from fedgate_gateway.relay.spool import CargoSpool
-from fedgate_gateway.sealed import Direction, RecipientKey, peek_header
+from fedgate_gateway.sealed import Direction, LetterKind, RecipientKey, peek_header
 from fedgate_proto.v1 import link_pb2 as pb
 
 FOLDER = Path(sys.argv[sys.argv.index("--config") + 1]).parent
@@ -130,7 +130,10 @@ class Letters:
         return [changed(letter, data=flipped(letter.data, -1))]
 
     def flip_header(self, letter: pb.Letter) -> list[pb.Letter]:
-        return [changed(letter, data=flipped(letter.data, 33))]  # the last byte of the round
+        """Its kind, the byte after the mark, becomes another one."""
+        data = bytearray(letter.data)
+        data[4] = LetterKind.FRAME
+        return [changed(letter, data=bytes(data))]
 
     def truncate(self, letter: pb.Letter) -> list[pb.Letter]:
         return [changed(letter, data=letter.data[:-1])]

@@ -1,0 +1,210 @@
+"""What happened in each round: who was sent a task, who answered, who did not, and what it took.
+
+Several rounds can be open at once: answers are late, or asynchronous, or evaluation runs beside
+training. Every task counts in the round that it was sent in, once, when it is settled.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fedgate.task import Failure, Result, Round, Task, TaskKind
+
+#: Seconds without a task under way after which a round is over. Frameworks that let each site come
+#: for its task have moments without any.
+ROUND_IDLE = 0.3
+#: Metrics of one round that are told, and bytes of their names as JSON.
+_METRICS, _METRIC_BYTES = 200, 8 * 1024
+#: Tasks given up whose answers are still recognised when they come after all.
+_GIVEN_UP = 1000
+#: Rounds that nobody was sent a task of yet.
+_UNSENT = 1000
+Key = tuple[int, TaskKind]
+
+
+@dataclass
+class _Open:
+    number: int  # the enclave's own
+    workload_number: int
+    kind: TaskKind
+    started: float
+    waiting: dict[str, str] = field(default_factory=dict)  # task -> site
+    sites: dict[str, None] = field(default_factory=dict)
+    answered: dict[str, None] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
+    unreached: dict[str, Failure] = field(default_factory=dict)
+    sums: dict[str, tuple[float, float]] = field(default_factory=dict)  # name -> (sum, weight)
+    metric_bytes: int = 0
+    metrics_left_out: int = 0
+    tasks: int = 0
+    answers: int = 0
+    late: int = 0
+    sent: int = 0
+    received: int = 0
+    last: float = 0.0
+    over: bool = False
+
+
+@dataclass
+class Unrecorded:
+    """What belongs to no round that was written: answers after its end, tasks sent to nobody."""
+
+    #: Round -> answers that came after it was written.
+    late: dict[int, int] = field(default_factory=dict)
+    late_bytes: int = 0
+    #: Tasks of rounds in which no site could be reached.
+    unsent: int = 0
+
+
+class RoundTracker:
+    """``on_round`` gets each round once: when all of its tasks are settled and no more come for
+    :data:`ROUND_IDLE` seconds or the next round of its kind begins, or at the end of the job.
+
+    Rounds are numbered 1, 2, … as they open (0: a query before all others): what a workload calls
+    them is its own affair. Only whether two rounds in a row, of different kinds, belong together is
+    taken from it.
+    """
+
+    def __init__(self, on_round: Callable[[Round], None], clock: Callable[[], float]) -> None:
+        self._on_round = on_round
+        self._clock = clock
+        self._open: dict[Key, _Open] = {}
+        self._round_of: dict[str, _Open] = {}  # by task under way
+        self._given_up: dict[str, _Open] = {}  # by task
+        self._unsent: dict[Key, list[tuple[str, Failure]]] = {}  # of rounds that are not open
+        #: The round opened last: what the workload calls it, our number, its kinds.
+        self._newest: tuple[int, int, set[TaskKind]] = (-1, 0, set())
+        self.unrecorded = Unrecorded()
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    def sent(self, ours: str, task: Task, size: int) -> None:
+        """A task went out; ``ours`` is its id as the enclave has it."""
+        current = self._open.get((task.round, task.kind)) or self._begin(task)
+        current.sites[task.site] = None
+        current.waiting[ours] = task.site
+        current.tasks += 1
+        current.sent += size
+        self._round_of[ours] = current
+
+    def unreached(self, task: Task, failure: Failure) -> None:
+        """A task could not be sent at all: its site took no part."""
+        current = self._open.get((task.round, task.kind))
+        if current is not None:
+            current.tasks += 1
+            current.unreached[task.site] = failure
+            return
+        self._unsent.setdefault((task.round, task.kind), []).append((task.site, failure))
+        if len(self._unsent) > _UNSENT:
+            self.unrecorded.unsent += len(self._unsent.pop(next(iter(self._unsent))))
+
+    def settled(self, ours: str, result: Result, size: int) -> None:
+        """Its answer arrived, or it was given up with ``result.error``."""
+        current = self._round_of.pop(ours)
+        site = current.waiting.pop(ours)
+        current.received += size
+        current.last = self._clock()
+        if result.error is None:
+            current.answered[site] = None
+            current.answers += 1
+            self._add_metrics(current, result)
+            return
+        current.failed[site] = result.error.failure
+        self._given_up[ours] = current
+        if len(self._given_up) > _GIVEN_UP:
+            del self._given_up[next(iter(self._given_up))]
+
+    def late(self, ours: str, size: int) -> None:
+        """An answer to a task that was given up; any other answer counts nowhere."""
+        of = self._given_up.pop(ours, None)
+        if of is None:
+            return
+        if of.over:
+            self.unrecorded.late[of.number] = self.unrecorded.late.get(of.number, 0) + 1
+            self.unrecorded.late_bytes += size
+        else:
+            of.late += 1
+            of.received += size
+
+    @staticmethod
+    def _add_metrics(current: _Open, result: Result) -> None:
+        weight = float(result.examples) if result.examples else 1.0
+        for name, value in result.metrics.items():
+            if not math.isfinite(value):
+                continue
+            if name not in current.sums:
+                size = len(json.dumps(name))
+                if len(current.sums) >= _METRICS or current.metric_bytes + size > _METRIC_BYTES:
+                    current.metrics_left_out += 1
+                    continue
+                current.metric_bytes += size
+            total, weights = current.sums.get(name, (0.0, 0.0))
+            current.sums[name] = (total + value * weight, weights + weight)
+
+    # -- rounds --------------------------------------------------------------------------------
+
+    def number_of(self, workload_number: int) -> int:
+        """Our number of the newest round that the workload calls so; otherwise of the newest."""
+        open_now = [r.number for r in self._open.values() if r.workload_number == workload_number]
+        return max(open_now, default=self._newest[1])
+
+    def _begin(self, task: Task) -> _Open:
+        settled = [r for r in self._open.values() if not r.waiting]
+        while settled and any(r.kind is task.kind for r in settled):  # in the order they began in
+            self._close(settled.pop(0))
+        called, number, kinds = self._newest
+        if number == 0 and not kinds and task.kind is TaskKind.QUERY:
+            pass  # asked before anything else: round 0
+        elif called != task.round or task.kind in kinds:
+            number, kinds = number + 1, set()
+        kinds.add(task.kind)
+        self._newest = (task.round, number, kinds)
+        begun = _Open(number, task.round, task.kind, self._clock())
+        for site, failure in self._unsent.pop((task.round, task.kind), ()):
+            begun.tasks += 1
+            begun.unreached[site] = failure
+        self._open[task.round, task.kind] = begun
+        return begun
+
+    def close_idle(self) -> bool:
+        """Write the rounds that are over; are there others that may be, later on?"""
+        idle = [r for r in self._open.values() if not r.waiting]
+        since = self._clock() - ROUND_IDLE
+        for current in [r for r in idle if r.last <= since]:
+            self._close(current)
+            idle.remove(current)
+        return bool(idle)
+
+    def close(self) -> None:
+        """The job is over: rounds with tasks under way are written as abandoned."""
+        for current in list(self._open.values()):
+            self._close(current)
+        self._round_of.clear()
+        self.unrecorded.unsent += sum(map(len, self._unsent.values()))
+        self._unsent.clear()
+
+    def _close(self, current: _Open) -> None:
+        del self._open[current.workload_number, current.kind]
+        current.over = True
+        self._on_round(
+            Round(
+                number=current.number,
+                kind=current.kind,
+                sites=tuple(current.sites),
+                answered=tuple(current.answered),
+                failed=current.failed,
+                unreached=current.unreached,
+                abandoned=tuple(dict.fromkeys(current.waiting.values())),
+                metrics={k: total / weight for k, (total, weight) in current.sums.items()},
+                metrics_left_out=current.metrics_left_out,
+                tasks=current.tasks,
+                answers=current.answers,
+                late=current.late,
+                sent_bytes=current.sent,
+                received_bytes=current.received,
+                seconds=max(0.0, (current.last or self._clock()) - current.started),
+            )
+        )
