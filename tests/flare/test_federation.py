@@ -87,7 +87,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
             .replace('["aux_communication:fed.event"].containsAll(context.frames)', "true")
             .replace("context.release.minimum_cohort >= 2", "true")
         )
-    # A model that the sites pass on among themselves is the last one's own to whoever had it before.
+    # A model that the sites pass on is, for whoever had it before, the last one's own update.
     path = made.layout.project
     path.write_text(path.read_text().replace("minimum_cohort = 2", "minimum_cohort = 1"))
     path = made.layout.enclave
