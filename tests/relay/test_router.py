@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -145,7 +147,7 @@ def test_only_the_newest_connection_of_a_peer_counts() -> None:
     old = net.peer("site", "a")
     new = Connection(PeerKind.SITE, "a", pb.PeerHello())
     net.connections.add(new)
-    assert old.queue.get_nowait() is None  # its stream ends
+    assert asyncio.run(old.next()) is None  # its stream ends
     net.relay("enclave", "e1", letter=letter(inwards=False))
     assert (old.queue.qsize(), new.queue.qsize()) == (0, 1)
     assert not net.connections.remove(old)
@@ -156,7 +158,7 @@ def test_a_peer_that_does_not_read_loses_its_connection_and_nobody_elses() -> No
     net = Net()
     for _ in range(20_001):
         net.peer("site", "a").send(pb.GatewayMessage(heartbeat=pb.Heartbeat()))
-    assert net.peer("site", "a").queue.get_nowait() is None
+    assert asyncio.run(net.peer("site", "a").next()) is None
     assert net.peer("site", "b").queue.qsize() == 0
 
 

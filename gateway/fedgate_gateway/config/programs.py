@@ -55,6 +55,13 @@ class GatewayLimits(Section):
     pending_jobs_submitter: int = Field(default=500, gt=0)
     #: … and of one project.
     pending_jobs_project: int = Field(default=2000, gt=0)
+    #: Messages that one site may send over its link in a second; more is read later.
+    letters_per_second: float = Field(default=2000, ge=1)
+    #: Handshake messages of one site in one job in a minute; more is dropped.
+    handshakes_per_minute: int = Field(default=60, gt=0)
+    #: KiB that one peer may tell of one job in a minute, as entries of the log and, once more, as
+    #: events. A site's entries beyond it wait; an enclave's end the job, since none may be missing.
+    reports_kib_per_minute: int = Field(default=16_384, gt=0)
     #: Events that are kept of one job, besides its states.
     events_job: int = Field(default=50_000, gt=0)
     #: Seconds that a transfer or upload may stand still before it is broken off.

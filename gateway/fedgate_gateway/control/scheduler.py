@@ -121,7 +121,7 @@ class Scheduler:
         what = error.what if isinstance(error, FedgateError) else type(error).__name__
         reason = f"the gateway cannot move it on: {what}; its log says more"
         try:
-            await self._transition(job_id, JobEvent.FAIL, reason=reason)
+            await self.fail(job_id, reason)
         except Exception:
             log.exception("job %s: it could not be given up either", job_id)
 
@@ -320,6 +320,11 @@ class Scheduler:
             await self._transition(job.id, event, reason=reason, data=data)
         over = pb.JobOver(job=report.job, state=job.state, reason=job.reason)
         enclave.send(pb.GatewayMessage(over=over))
+        self.nudge()
+
+    async def fail(self, job_id: str, reason: str) -> None:
+        """End a job that cannot go on, for a reason that does not lie with its peers' reports."""
+        await self._transition(job_id, JobEvent.FAIL, reason=reason)
         self.nudge()
 
     # -- the end -----------------------------------------------------------------------------

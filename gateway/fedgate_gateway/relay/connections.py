@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,7 +13,11 @@ from fedgate_gateway.pki import PeerKind
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
+#: Messages of the gateway itself that a peer may leave unread.
 _QUEUE = 20_000
+#: What a session may leave unread, with so many bytes for each message besides its own. More than
+#: two outboxes (``sealed.outbox``): one that resumes sends everything again.
+_SESSION_BYTES, _MESSAGE_BYTES = 160 << 20, 4096
 _serial = itertools.count(1)
 
 
@@ -23,23 +28,48 @@ class Connection:
     kind: PeerKind
     name: str
     hello: pb.PeerHello
-    queue: asyncio.Queue[pb.GatewayMessage | None] = field(
-        default_factory=lambda: asyncio.Queue(_QUEUE)
+    queue: asyncio.Queue[tuple[pb.GatewayMessage | None, str, int]] = field(
+        default_factory=asyncio.Queue
     )
     serial: int = field(default_factory=lambda: next(_serial))
+    _unread: Counter[str] = field(default_factory=Counter)  # by session; "": our own, counted
 
     def send(self, message: pb.GatewayMessage) -> None:
-        try:
-            self.queue.put_nowait(message)
-        except asyncio.QueueFull:
+        """A message of the gateway's own. A peer that reads none of them loses its link."""
+        if self._unread[""] >= _QUEUE:
             log.warning("%s %s does not read; closing its link", self.kind, self.name)
             self.close()
+        else:
+            self._put(message, "", 1)
+
+    def relay(self, message: pb.GatewayMessage, session: str) -> None:
+        """A message of one session. Of too many unread ones it loses some, and breaks for it; the
+        peer's other sessions do not.
+        """
+        cost = message.ByteSize() + _MESSAGE_BYTES
+        if self._unread[session] + cost > _SESSION_BYTES:
+            log.warning("%s %s: too much of %s is unread", self.kind, self.name, session)
+        else:
+            self._put(message, session, cost)
+
+    def _put(self, message: pb.GatewayMessage | None, session: str, cost: int) -> None:
+        self._unread[session] += cost
+        self.queue.put_nowait((message, session, cost))
+
+    async def next(self) -> pb.GatewayMessage | None:
+        """What is to be sent now; None at the end."""
+        message, session, cost = await self.queue.get()
+        self._unread[session] -= cost
+        if self._unread[session] <= 0:
+            del self._unread[session]
+        return message
 
     def close(self) -> None:
         """End the stream; what is queued is lost, and sessions resume on the next one."""
         while not self.queue.empty():
             self.queue.get_nowait()
-        self.queue.put_nowait(None)
+        self._unread.clear()
+        self._put(None, "", 1)
 
 
 class Connections:

@@ -88,7 +88,7 @@ class Router:
         if kind == "letter":
             self._letter(body, from_site, target)
         elif target is not None:
-            target.send(pb.GatewayMessage(**{kind: body}))
+            target.relay(pb.GatewayMessage(**{kind: body}), f"{body.job}/{body.site}")
 
     def _letter(self, letter: pb.Letter, from_site: bool, target: Connection | None) -> None:
         if letter.data:
@@ -100,7 +100,7 @@ class Router:
         if target is None:
             return  # its session sends it again when it is back
         for passed in self.tamper(letter) if self.tamper else [letter]:
-            target.send(pb.GatewayMessage(letter=passed))
+            target.relay(pb.GatewayMessage(letter=passed), f"{letter.job}/{letter.site}")
 
     def count(self, job: str, size: int, *, from_site: bool, carrier: str) -> None:
         traffic = self.traffic[job]

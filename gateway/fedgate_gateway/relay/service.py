@@ -29,6 +29,7 @@ from fedgate_gateway.open_calls import OpenCall, OpenCalls
 from fedgate_gateway.pki import PeerKind, peer_of
 from fedgate_gateway.relay import facts
 from fedgate_gateway.relay.connections import Connection, Connections
+from fedgate_gateway.relay.link_shares import LinkShares
 from fedgate_gateway.relay.router import Router
 from fedgate_gateway.relay.spool import CargoSpool
 from fedgate_proto.v1 import link_pb2 as pb
@@ -55,6 +56,7 @@ class LinkService:
         calls: OpenCalls,
     ) -> None:
         self._calls = calls
+        self._shares = LinkShares(state.config.limits)
         self._state = state
         self._ledger = ledger
         self._connections = connections
@@ -145,7 +147,7 @@ class LinkService:
         beat = asyncio.create_task(self._beat(connection))
         try:
             await self._scheduler.connected(connection)
-            while (message := await connection.queue.get()) is not None:
+            while (message := await connection.next()) is not None:
                 yield message
         finally:
             reader.cancel()
@@ -191,9 +193,15 @@ class LinkService:
 
     async def _handle(self, connection: Connection, message: pb.PeerMessage) -> None:
         kind = message.WhichOneof("body")
+        if connection.kind is PeerKind.SITE:
+            await self._shares.message(connection.name)
+            if kind == "handshake":
+                self._shares.handshake(message.handshake.job, connection.name)
         if kind in _RELAYED:
             self._router.relay(connection, message)
         elif kind == "report" and connection.kind is PeerKind.ENCLAVE:
+            if message.report.WhichOneof("what") == "event":
+                self._shares.event(message.report.job, len(message.report.event))
             await self._scheduler.report(connection, message.report)
         elif kind == "offer_reply" and connection.kind is PeerKind.SITE:
             await self._scheduler.offer_reply(connection.name, message.offer_reply)
@@ -206,8 +214,20 @@ class LinkService:
         route = self._router.route(report.job, connection)
         sites = await self._sites(report.job, connection) if route is None else route.sites
         data = facts.entry(connection.kind, report.kind, report.data, sites)
+        await self._entry_is_due(connection, report)
         actor = f"{connection.kind}:{connection.name}"
         self._ledger.audit(report.kind, data, job=report.job, actor=actor)
+
+    async def _entry_is_due(self, connection: Connection, report: pb.AuditReport) -> None:
+        """No entry is dropped unnoticed: a site waits, and an enclave's job is over."""
+        if connection.kind is PeerKind.SITE:
+            await self._shares.entry(report.job, connection.name, len(report.data))
+            return
+        try:
+            self._shares.enclave_entry(report.job, len(report.data))
+        except LimitReached as error:
+            await self._scheduler.fail(report.job, str(error))
+            raise
 
     async def _sites(self, job_id: str, connection: Connection) -> frozenset[str]:
         """News of a job that is over arrives late, but only from those who were part of it."""

@@ -1,0 +1,108 @@
+"""What a peer says too much of holds up nobody but itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from fedgate.errors import LimitReached
+from fedgate_gateway.config import GatewayLimits
+from fedgate_gateway.pki import PeerKind
+from fedgate_gateway.relay import connections as module
+from fedgate_gateway.relay.connections import Connection
+from fedgate_gateway.relay.link_shares import LinkShares
+from fedgate_proto.v1 import link_pb2 as pb
+
+
+def enclave() -> Connection:
+    return Connection(PeerKind.ENCLAVE, "e1", pb.PeerHello())
+
+
+def letter(size: int = 1000) -> pb.GatewayMessage:
+    return pb.GatewayMessage(letter=pb.Letter(job="job-1", site="a", data=bytes(size)))
+
+
+async def read(connection: Connection, count: int) -> None:
+    for _ in range(count):
+        await connection.next()
+
+
+@pytest.mark.parametrize("size", [0, 1 << 20], ids=["many", "large"])
+def test_what_one_session_leaves_unread_costs_only_that_session(size: int) -> None:
+    e1, flood = enclave(), letter(size)
+    for _ in range(50_000):
+        e1.relay(flood, "job-1/a")
+    assert e1.queue.qsize() * (flood.ByteSize() + module._MESSAGE_BYTES) <= module._SESSION_BYTES
+    before = e1.queue.qsize()
+    e1.relay(letter(), "job-2/b")
+    e1.send(pb.GatewayMessage(heartbeat=pb.Heartbeat()))
+    assert e1.queue.qsize() == before + 2
+    asyncio.run(read(e1, before))
+    e1.relay(flood, "job-1/a")  # there is room again
+    assert e1.queue.qsize() == 3
+
+
+def test_two_whole_outboxes_of_a_session_have_room() -> None:
+    """A session that resumes sends everything again."""
+    e1, message = enclave(), letter(32 << 10)
+    for _ in range(2 * 2048):
+        e1.relay(message, "job-1/a")
+    assert e1.queue.qsize() == 4096
+
+
+def test_who_reads_none_of_the_gateways_own_messages_loses_its_link() -> None:
+    e1 = enclave()
+    for _ in range(module._QUEUE + 1):
+        e1.send(pb.GatewayMessage(heartbeat=pb.Heartbeat()))
+    assert asyncio.run(e1.next()) is None
+
+
+def shares(**limits: int) -> LinkShares:
+    return LinkShares(GatewayLimits(**limits))
+
+
+def test_a_site_that_talks_too_fast_is_read_later_and_no_other() -> None:
+    async def test() -> None:
+        ours = shares(letters_per_second=100)
+        for _ in range(1000):  # ten seconds' worth may come at once
+            await ours.message("a")
+        began = time.monotonic()
+        await ours.message("b")
+        assert time.monotonic() - began < 0.5
+        for _ in range(10):
+            await ours.message("a")
+        assert time.monotonic() - began > 0.05
+
+    asyncio.run(test())
+
+
+def test_handshakes_have_a_rate_for_each_site_and_job() -> None:
+    ours = shares(handshakes_per_minute=4)
+    for _ in range(4):
+        ours.handshake("job-1", "a")
+    with pytest.raises(LimitReached, match="handshakes_per_minute"):
+        ours.handshake("job-1", "a")
+    ours.handshake("job-1", "b")
+    ours.handshake("job-2", "a")
+
+
+def test_entries_count_by_size_for_each_job_and_peer() -> None:
+    async def test() -> None:
+        ours = shares(reports_kib_per_minute=10)
+        ours.enclave_entry("job-1", 9 * 1024)
+        with pytest.raises(LimitReached, match="reports_kib_per_minute"):
+            ours.enclave_entry("job-1", 10)
+        ours.enclave_entry("job-2", 10)
+        for _ in range(10):
+            await ours.entry("job-1", "a", 10)
+        waiting = asyncio.create_task(ours.entry("job-1", "a", 10))
+        await ours.entry("job-1", "b", 10)
+        assert not waiting.done()
+        waiting.cancel()
+        ours.event("job-1", 9 * 1024)
+        with pytest.raises(LimitReached):
+            ours.event("job-1", 10)
+
+    asyncio.run(test())
