@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from typing import Any
 
 from fedgate_gateway.shares import Hold
 
@@ -20,8 +21,16 @@ SERVING: ContextVar[OpenCall | None] = ContextVar("serving", default=None)
 class OpenCall:
     """A task that serves somebody, and what it holds of shares as long as it lasts."""
 
-    def __init__(self, on_claim: Callable[[str], Hold | None] = lambda _holder: None) -> None:
-        """``on_claim`` is asked once it is known whom this serves; it may refuse."""
+    def __init__(
+        self,
+        on_claim: Callable[[str], Hold | None] = lambda _holder: None,
+        farewell: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        """``on_claim`` is asked once it is known whom this serves; it may refuse. ``farewell``
+        tells whoever is served, where the end of the task alone would not.
+        """
+        self._farewell = farewell
+        self._leaving: asyncio.Task[None] | None = None
         task = asyncio.current_task()
         assert task is not None
         self._task = task
@@ -53,7 +62,11 @@ class OpenCall:
         """On its own loop. Idempotent."""
         if not (self.over or self.ended or self._task.done()):
             self.ended = True
-            self._task.cancel()
+            if self._farewell is None:
+                self._task.cancel()
+            else:
+                self._leaving = self._loop.create_task(self._farewell())
+                self._leaving.add_done_callback(lambda _: self._task.cancel())
 
     def close(self) -> None:
         self.over = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
 _PATIENCE = 60.0
 _HELLO_SECONDS = 10.0
+_FAREWELL_SECONDS = 2.0
 _HELLO_BYTES = 256 * 1024
 _RELAYED = ("handshake", "letter", "resume", "resumed", "session_closed")
 
@@ -104,7 +106,8 @@ class LinkService:
 
     def _end_with(self, peer: tuple[PeerKind, str], context: Context) -> None:
         """A call ends with the access of whoever makes it, however long it has been open."""
-        holder, call = holder_of(*peer), OpenCall()
+        told = (grpc.StatusCode.UNAUTHENTICATED, "this peer was revoked")
+        holder, call = holder_of(*peer), OpenCall(farewell=lambda: _break_off(context, *told))
         self._calls.join(holder, call)
         leave: Any = lambda _: self._calls.leave(call)  # noqa: E731 (its stub is too narrow)
         context.add_done_callback(leave)
@@ -322,13 +325,14 @@ class LinkService:
             await _abort(context, NotFound("there is no such job for this peer"))
             return
         receiver = connection.name if connection.kind is PeerKind.SITE else "enclave"
-        loop, call = asyncio.get_running_loop(), asyncio.current_task()
-        assert call is not None
+        told = (grpc.StatusCode.UNAVAILABLE, "the download stood still")
+        call = OpenCall(farewell=lambda: _break_off(context, *told))
+        loop, idle = asyncio.get_running_loop(), self._state.config.limits.idle_seconds
         try:
             async for frame in self._spool.read(
                 request.job, request.cargo, receiver, request.first, patience=_PATIENCE
             ):
-                stalled = loop.call_later(self._state.config.limits.idle_seconds, call.cancel)
+                stalled = loop.call_later(idle, call.cancel)
                 try:
                     yield frame
                 finally:
@@ -407,6 +411,13 @@ async def _abort(context: Context, error: Exception) -> None:
         code = _STATUS.get(error.code, grpc.StatusCode.FAILED_PRECONDITION)
         await context.abort(code, str(error))
     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the stream ended too early")
+
+
+async def _break_off(context: Context, code: grpc.StatusCode, why: str) -> None:
+    """From outside the call's own task, whose end alone would leave its peer waiting."""
+    with contextlib.suppress(Exception):  # it has ended meanwhile, or does not read at all
+        async with asyncio.timeout(_FAREWELL_SECONDS):
+            await context.abort(code, why)
 
 
 async def add_health(server: grpc.aio.Server) -> None:

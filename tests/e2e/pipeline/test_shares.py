@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 from fedgate.errors import InvalidTransition
-from fedgate_gateway.cli.client import Client
-from fedgate_gateway.cli.profile import load_profile
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 GREEDY = "site-3"
@@ -98,15 +96,4 @@ def test_what_is_announced_and_does_not_come_costs_the_enclave_no_memory(
     else:
         time.sleep(0.5)  # it is waiting for what was announced
     assert memory.peak() - memory.before < 40 * MIB
-    over(bench, job)
-
-
-def test_a_transfer_ends_with_the_peer_that_is_revoked(bench: Any) -> None:
-    """The last one of this file: the site does not come back."""
-    log = bench.federation.layout.log(GREEDY)
-    before = log.read_text().count("refused:")
-    job = greedy(bench, "holding", 1, uploads=[[16 * GIB, 0]])
-    with Client(load_profile(bench.federation.layout.admin_profile)) as admin:
-        admin.revoke_peer("site", GREEDY)
-    bench.until(lambda: log.read_text().count("refused:") > before, 10)
     over(bench, job)
