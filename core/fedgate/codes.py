@@ -42,6 +42,10 @@ class Code(enum.StrEnum):
     NO_RECIPIENT = "no-recipient"
     UNKNOWN_RECIPIENT = "unknown-recipient"
     OTHER_BUNDLE = "other-bundle"
+    NOT_SIGNED = "not-signed"
+    REQUEST_CHANGED = "request-changed"
+    REQUEST_EXPIRED = "request-expired"
+    REQUEST_REPEATED = "request-repeated"
 
     # how a job ends
     TOO_FEW_SITES = "too-few-sites"
@@ -134,6 +138,17 @@ SENTENCES: Mapping[Code, str] = {
         "(add its fingerprint to `recipients` in the project file)"
     ),
     Code.OTHER_BUNDLE: "the gateway delivered another bundle",
+    Code.NOT_SIGNED: (
+        "the job is not signed by anybody whom the project lists "
+        "(the project file must list the submitter's key)"
+    ),
+    Code.REQUEST_CHANGED: (
+        "the job is not what its submitter signed (somebody between submitter and site changed it)"
+    ),
+    Code.REQUEST_EXPIRED: "the signed request does not count now (submit the workload again)",
+    Code.REQUEST_REPEATED: (
+        "the signed request has been run already (submit the workload again: that signs a new one)"
+    ),
     Code.TOO_FEW_SITES: ("too few sites can take part: {left} of at least {least} are left"),
     Code.LOST_TOO_MANY_SITES: ("the job lost too many sites: {left} of at least {least} are left"),
     Code.NOT_STARTED_IN_TIME: (

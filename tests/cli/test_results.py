@@ -16,11 +16,12 @@ from fedgate_gateway.cli.profile import Profile
 from fedgate_gateway.cli.results import fetch_all, read_log
 from fedgate_gateway.cli.signing import SignedSubmission
 from fedgate_gateway.cli.submissions import Submissions
-from fedgate_gateway.sealed import BoxContext, IdentityKey, RecipientKey, seal_stream
+from fedgate_gateway.sealed import BoxContext, BoxFacts, IdentityKey, RecipientKey, seal_stream
 
 JOB, ENCLAVE = "job-0vv41dq75y29", "enclave-1"
 ARCHIVE = b"what was submitted"
 BUNDLE = "sha256:" + hashlib.sha256(ARCHIVE).hexdigest()
+FACTS = BoxFacts(3, ("site-1", "site-2"))
 KINDS = {"model.safetensors": "model", "artifacts.zip": "artifacts", "coordinator.log": "log"}
 
 
@@ -32,11 +33,20 @@ class Gateway:
     recipient: RecipientKey
     enclave: IdentityKey
     bundle: str = BUNDLE
+    request: str = ""  # of the job, as it says
+    record: str = ""  # whose record it answers with, whatever was asked for
     stored: dict[str, bytes] = field(default_factory=dict)
     said: dict[str, dict] = field(default_factory=dict)
 
     def job(self, job_id):
-        return {"job": {"id": job_id, "bundle": self.bundle, "enclave": ENCLAVE}}
+        return {
+            "job": {
+                "id": self.record or job_id,
+                "bundle": self.bundle,
+                "enclave": ENCLAVE,
+                "request": self.request,
+            }
+        }
 
     def outputs(self, job_id):
         return [
@@ -56,15 +66,28 @@ class Gateway:
         for start in range(0, len(content), 1000):
             yield content[start : start + 1000]
 
-    def release(self, name, plain, *, signer=None, job=JOB, bundle=BUNDLE, to=None, output=None):
-        context = BoxContext(job, output or name, bundle)
+    def release(
+        self,
+        name,
+        plain,
+        *,
+        signer=None,
+        job=JOB,
+        bundle=BUNDLE,
+        to=None,
+        output=None,
+        request=None,
+    ):
+        context = BoxContext(job, output or name, bundle, request or self.request)
         public = (to or self.recipient).public_raw
-        box = seal_stream([plain], len(plain), public, context, signer=signer or self.enclave)
+        box = seal_stream(
+            [plain], len(plain), public, context, facts=FACTS, signer=signer or self.enclave
+        )
         self.stored[name] = b"".join(box)
 
 
 @pytest.fixture
-def gateway(tmp_path) -> Gateway:
+def gateway(tmp_path, sent) -> Gateway:
     import base64
 
     recipient, enclave = RecipientKey.generate(), IdentityKey.generate()
@@ -76,7 +99,7 @@ def gateway(tmp_path) -> Gateway:
         recipient=tmp_path / "recipient.key",
         enclaves={ENCLAVE: base64.b64encode(enclave.public_raw).decode()},
     )
-    return Gateway(profile, recipient, enclave)
+    return Gateway(profile, recipient, enclave, request=sent.digest)
 
 
 @pytest.fixture
@@ -111,6 +134,7 @@ def test_outputs_are_opened_and_artifacts_unpacked(gateway, fetch, tmp_path):
         "model.safetensors", "artifacts/a.txt", "artifacts/deep/b.txt", "coordinator.log",
     }  # fmt: skip
     assert all(item.sealed for item in fetched.values())
+    assert {(item.round, item.cohort) for item in fetched.values()} == {(3, ("site-1", "site-2"))}
 
 
 def test_a_sealed_log_is_opened(gateway, submissions):
@@ -147,6 +171,29 @@ def test_an_unsealed_output_is_taken_where_the_profile_says_so(gateway, fetch):
 
 def test_the_model_of_another_job_is_refused(gateway, fetch, tmp_path):
     gateway.release("model.safetensors", b"old", job="job-000000000000")
+    refused(fetch, tmp_path, SealBroken)
+
+
+def test_the_record_of_an_earlier_job_does_not_make_its_model_ours(gateway, fetch, tmp_path):
+    """The same workload twice: the gateway answers for the new job as if it were the old one."""
+    gateway.record = "job-000000000000"
+    gateway.release("model.safetensors", b"old", job=gateway.record)
+    assert "another job" in refused(fetch, tmp_path, SealBroken)
+
+
+def test_the_log_of_an_earlier_job_is_not_shown_as_ours(gateway, submissions):
+    gateway.record = "job-000000000000"
+    gateway.release("coordinator.log", b"old", job=gateway.record)
+    with pytest.raises(SealBroken, match="another job"):
+        read_log(gateway, JOB, submissions=submissions)
+
+
+def test_the_model_of_another_request_is_refused(gateway, fetch, tmp_path):
+    """The gateway ran the job with other settings, and admits it or not."""
+    other = "sha256:" + "0" * 64
+    gateway.release("model.safetensors", b"without noise", request=other)
+    refused(fetch, tmp_path, SealBroken)
+    gateway.request = other
     refused(fetch, tmp_path, SealBroken)
 
 

@@ -21,10 +21,19 @@ from fedgate_gateway.config import Release
 from fedgate_gateway.enclave import release as module
 from fedgate_gateway.enclave.conductor import Published
 from fedgate_gateway.enclave.release import ReleaseGate, pack_artifacts
-from fedgate_gateway.sealed import BoxContext, IdentityKey, RecipientKey, open_stream
+from fedgate_gateway.sealed import (
+    BoxContext,
+    BoxFacts,
+    IdentityKey,
+    RecipientKey,
+    open_box,
+    open_stream,
+)
 from fedgate_proto.v1 import link_pb2 as pb
 
 MODEL = Model.from_numpy({"w": np.arange(5000, dtype=np.float32)}).to_bytes()
+BUNDLE, REQUEST = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32
+FACTS = BoxFacts(1, ("a", "b"))
 
 
 class Gateway:
@@ -64,8 +73,8 @@ def release(
         gateway = Gateway(*errors)
         monkeypatch.setattr(module, "upload_output", gateway.upload)
         gate = ReleaseGate(
-            gateway, "job-1", "sha256:" + "ab" * 32, Release(**rules),  # type: ignore[arg-type]
-            recipient.public_raw, IdentityKey.generate(),
+            gateway, "job-1", BUNDLE, REQUEST, Release(**rules),  # type: ignore[arg-type]
+            recipient.public_raw, IdentityKey.generate(), FACTS,
         )  # fmt: skip
         table = PartTable(print, 1 << 30)
         table.add(Message({"t": "part", "k": 1, "s": len(MODEL)}, MODEL))
@@ -81,8 +90,9 @@ def test_a_sealed_model_is_only_the_recipients_to_read(
     header, data = release(monkeypatch, recipient).outputs["model.safetensors"]
     assert header.sealed
     assert MODEL[200:300] not in data
-    context = BoxContext("job-1", "model.safetensors", "sha256:" + "ab" * 32)
-    assert b"".join(open_stream([data], recipient, context)) == MODEL
+    context = BoxContext("job-1", "model.safetensors", BUNDLE, REQUEST)
+    opened = open_box([data], recipient, context)
+    assert (opened.facts, b"".join(opened.pieces)) == (FACTS, MODEL)
     with pytest.raises(SealBroken):
         list(open_stream([data], RecipientKey.generate(), context))
 

@@ -32,7 +32,7 @@ class Enclave:
         project = ProjectConfig(name="demo", members={})
         terms = project_terms(
             project, job="job-1", bundle=BUNDLE,
-            sites=("a", "b"), min_sites=1, recipient=b"", sandbox="process",
+            sites=("a", "b"), min_sites=1, recipient=b"", request=BUNDLE, sandbox="process",
         )  # fmt: skip
         self.project = digest_bytes(terms.project_file)
         self.sent: list[pb.PeerMessage] = []

@@ -29,7 +29,8 @@ def project(**changes: Any) -> ProjectConfig:
 def terms(project_file: ProjectConfig | None = None, **changes: Any) -> Terms:
     given_ = {
         "job": "job-1", "bundle": "sha256:" + "ab" * 32, "sites": ("a", "b"), "min_sites": 1,
-        "recipient": b"key", "sandbox": "bubblewrap", **changes,
+        "recipient": b"key",
+        "request": "sha256:" + "12" * 32, "sandbox": "bubblewrap", **changes,
     }  # fmt: skip
     return project_terms(project_file or project(), **given_)
 
@@ -54,6 +55,7 @@ def test_nobody_can_tell_a_recipients_key_from_its_fingerprint() -> None:
         terms(recipient=b"the gateway's own key"),
         terms(recipient=b""),
         terms(job="job-2"),
+        terms(request="sha256:" + "34" * 32),
     ],
 )
 def test_terms_that_a_site_did_not_accept_are_refused_by_name(theirs: Terms) -> None:

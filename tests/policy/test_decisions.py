@@ -13,7 +13,6 @@ from fedgate_gateway.policy import (
     Policy,
     SubmitRequest,
     Uid,
-    WorkloadFacts,
     decide_join,
     decide_submit,
 )
@@ -193,12 +192,3 @@ def test_an_answer_that_does_not_add_up_denies(join: JoinRequest, monkeypatch, a
     )
     monkeypatch.setattr(cedarpy, "is_authorized", lambda *args: cedarpy.AuthzResult(answer))
     assert not decide_join(policy, join).allowed
-
-
-def test_workload_facts_take_the_stricter_minimum(workload: WorkloadFacts):
-    from fedgate import Job, Manifest
-
-    job = Job("j", "demo", workload.bundle, "flower", "n", "alice", ("a", "b"), min_sites=2)
-    manifest = Manifest("flower", "n", min_sites=3, dependencies=("numpy",), frames=("aux:x",))
-    facts = WorkloadFacts.of(job, manifest)
-    assert (facts.min_sites, facts.dependencies, facts.frames) == (3, ("numpy",), ("aux:x",))

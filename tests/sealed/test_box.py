@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from fedgate.errors import SealBroken
 from fedgate_gateway.sealed import (
     BoxContext,
+    BoxFacts,
     IdentityKey,
     RecipientKey,
+    open_box,
     open_stream,
     seal_stream,
     sealed_size,
@@ -75,6 +77,7 @@ def test_another_key_does_not_open_it():
         BoxContext(CONTEXT.job, "log.txt", CONTEXT.bundle),
         BoxContext(CONTEXT.job, CONTEXT.output, "sha256:01"),
         BoxContext("job-1model.safetensors", "", CONTEXT.bundle),
+        BoxContext(CONTEXT.job, CONTEXT.output, CONTEXT.bundle, "sha256:02"),
     ],
 )
 @pytest.mark.parametrize("signer", [SIGNER, None])
@@ -90,6 +93,27 @@ def test_a_box_that_the_gateway_made_itself_is_refused():
         unbox(box(b"poisoned model", signer=IdentityKey.generate()))
     with pytest.raises(SealBroken, match="not signed"):
         unbox(box(b"poisoned model", signer=None))
+
+
+def test_a_box_says_its_round_and_cohort_and_nobody_can_change_that():
+    facts = BoxFacts(7, ("site-1", "site-2"))
+    sealed = b"".join(
+        seal_stream([b"model"], 5, KEY.public_raw, CONTEXT, facts=facts, signer=SIGNER)
+    )
+    assert len(sealed) == sealed_size(5, signed=True, facts=facts)
+    opened = open_box([sealed], KEY, CONTEXT, signer_public=SIGNER.public_raw)
+    assert (opened.facts, b"".join(opened.pieces)) == (facts, b"model")
+    for old, new in ((b"site-2", b"site-3"), (bytes((0, 0, 0, 7)), bytes((0, 0, 0, 8)))):
+        assert sealed.count(old) == 1
+        for signer in (SIGNER.public_raw, None):
+            with pytest.raises(SealBroken):
+                open_box([sealed.replace(old, new)], KEY, CONTEXT, signer_public=signer)
+
+
+@pytest.mark.parametrize("facts", [BoxFacts(1 << 32), BoxFacts(1, ("x",) * 257), BoxFacts(-1)])
+def test_facts_are_bounded(facts):
+    with pytest.raises(SealBroken):
+        list(seal_stream([b""], 0, KEY.public_raw, CONTEXT, facts=facts))
 
 
 def test_a_signature_does_not_carry_over_to_other_chunks():

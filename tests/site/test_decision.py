@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedgate.bundle import digest_of, pack_files
-from fedgate.errors import Denied, FedgateError, InvalidBundle, NotFound, PluginUnavailable
+from fedgate.errors import (
+    Denied,
+    FedgateError,
+    InvalidBundle,
+    InvalidMessage,
+    NotFound,
+    PluginUnavailable,
+)
+from fedgate.manifest import Manifest
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import Dataset, Member, ProjectConfig, SiteConfig
+from fedgate_gateway.governance import JobRequest, sign_request
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import fingerprint
 from fedgate_gateway.site.decision import Decider, examine
@@ -21,6 +34,8 @@ from fedgate_proto.v1 import link_pb2 as pb
 FILES = {"plain.toml": b'name = "n"\nmodule = "w.py"\nrounds = 1\n', "w.py": b"def train(): ..."}
 BUNDLE = pack_files(FILES)
 RECIPIENT = b"r" * 1216
+SIGNER, GATEWAY = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+SIMULATED = Claims("simulated", False, "ab" * 32, bytes(64))
 OPEN = "permit(principal, action, resource);"
 
 
@@ -34,13 +49,22 @@ def config(folder: Path, policy: str = OPEN, **changes: Any) -> SiteConfig:
     return SiteConfig(**fields)
 
 
+def member(key: Ed25519PrivateKey) -> Member:
+    raw = key.public_key().public_bytes_raw()
+    return Member(identity=base64.b64encode(raw).decode())
+
+
 def decider(folder: Path, policy: str = OPEN, **changes: Any) -> Decider:
     members = {name: Member(identity="A" * 43 + "=") for name in ("a", "b")}
-    project = ProjectConfig(name="demo", members=members, recipients=(fingerprint(RECIPIENT),))
+    project = ProjectConfig(
+        name="demo", members=members, recipients=(fingerprint(RECIPIENT),),
+        submitters={"me": member(SIGNER)}, gateways={"gate": member(GATEWAY)},
+    )  # fmt: skip
     return Decider(config(folder, policy, **changes), {"demo": project})
 
 
-def spec(**changes: Any) -> Spec:
+def spec(*, signed: bytes | None = None, **changes: Any) -> Spec:
+    """As the gateway describes the job; signed for just that, unless told otherwise."""
     fields: dict[str, Any] = {
         "job": "job-1", "project": "demo", "name": "n", "bundle": digest_of(BUNDLE),
         "bundle_bytes": len(BUNDLE), "framework": "plain", "submitter": "me", "sites": ["a", "b"],
@@ -48,7 +72,27 @@ def spec(**changes: Any) -> Spec:
         "recipient": RECIPIENT,
         "request": b"signed",
     }  # fmt: skip
-    return Spec.read(pb.JobSpec(**{**fields, **changes}))
+    fields = {**fields, **changes}
+    fields["request"] = sign(**fields) if signed is None else signed
+    return Spec.read(pb.JobSpec(**fields))
+
+
+def sign(*, key: Ed25519PrivateKey = SIGNER, now: float | None = None, **job: Any) -> bytes:
+    """A request for ``job``, in the words of the gateway's message."""
+    created = int(time.time() if now is None else now)
+    request = JobRequest(
+        project=job["project"], bundle=job["bundle"], name=job["name"], submitter=job["submitter"],
+        sites=tuple(job["sites"]), datasets=tuple(job.get("datasets", ())),
+        min_sites=job["min_sites"], config=json.loads(job["config"]), task_seconds=None,
+        recipient=fingerprint(job["recipient"]) if job["recipient"] else "",
+        created=created, expires=created + 60, nonce=secrets.token_hex(16),
+    )  # fmt: skip
+    return sign_request(request, key)
+
+
+def before(site: Decider, job: Spec, manifest: Manifest) -> list[str]:
+    """As the agent asks on an offer."""
+    return site.before(job, manifest, site.signature(job))
 
 
 def test_a_site_parses_the_bundle_itself(tmp_path: Path) -> None:
@@ -81,21 +125,21 @@ def test_a_framework_that_the_site_does_not_allow_is_not_even_inspected(tmp_path
 def test_an_owner_who_remembers_nothing_declines_a_series(tmp_path: Path) -> None:
     series = spec(config='{"fedgate.series": "study"}')
     manifest = examine(series, BUNDLE, config(tmp_path)).manifest
-    assert decider(tmp_path).before(series, manifest)
+    assert before(decider(tmp_path), series, manifest)
     with pytest.raises(Denied, match="remembers nothing"):
-        decider(tmp_path, series_days=0).before(series, manifest)
-    assert decider(tmp_path, series_days=0).before(spec(), manifest)
+        before(decider(tmp_path, series_days=0), series, manifest)
+    assert before(decider(tmp_path, series_days=0), spec(), manifest)
     never = (
         OPEN
         + 'forbid(principal, action, resource) when {context.config.contains("fedgate.series")};'
     )
     with pytest.raises(Denied):
-        decider(tmp_path, never).before(series, manifest)
+        before(decider(tmp_path, never), series, manifest)
 
 
 def test_a_job_of_the_project_is_accepted_with_the_policys_reason(tmp_path: Path) -> None:
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
-    assert decider(tmp_path).before(spec(), manifest)
+    assert before(decider(tmp_path), spec(), manifest)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +166,7 @@ def test_a_job_that_is_not_of_our_project_is_denied(
 ) -> None:
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
     with pytest.raises(error):
-        decider(tmp_path).before(spec(**changes), manifest)
+        before(decider(tmp_path), spec(**changes), manifest)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +181,13 @@ def test_a_job_that_is_not_of_our_project_is_denied(
 def test_a_policy_that_does_not_say_yes_says_no(tmp_path: Path, policy: str) -> None:
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
     with pytest.raises(Denied, match="does not take part"):
-        decider(tmp_path, policy).before(spec(), manifest)
+        before(decider(tmp_path, policy), spec(), manifest)
 
 
 def test_a_site_that_trusts_no_kind_of_evidence_takes_no_part(tmp_path: Path) -> None:
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
     with pytest.raises(Denied, match="no kind of evidence"):
-        decider(tmp_path, evidence=()).before(spec(), manifest)
+        before(decider(tmp_path, evidence=()), spec(), manifest)
 
 
 def test_the_policy_is_asked_again_with_what_the_evidence_really_says(tmp_path: Path) -> None:
@@ -152,10 +196,108 @@ def test_the_policy_is_asked_again_with_what_the_evidence_really_says(tmp_path: 
     )
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
     site = decider(tmp_path, hardware_only, evidence=("tdx", "simulated"))
-    site.before(spec(), manifest)  # a TDX enclave would do
+    before(site, spec(), manifest)  # a TDX enclave would do
     with pytest.raises(Denied, match="refuses the enclave"):
-        site.with_claims(spec(), manifest, Claims("simulated", False, "ab" * 32, bytes(64)))
-    site.with_claims(spec(), manifest, Claims("tdx", True, "ab" * 32, bytes(64)))
+        with_claims(site, manifest, Claims("simulated", False, "ab" * 32, bytes(64)))
+    with_claims(site, manifest, Claims("tdx", True, "ab" * 32, bytes(64)))
+
+
+def with_claims(
+    site: Decider, manifest: Manifest, claims: Claims = SIMULATED, sandbox: str = "bubblewrap"
+) -> None:
+    job = spec()
+    site.with_claims(job, manifest, site.signature(job), claims, sandbox)
+
+
+def test_a_policy_that_wants_a_sandbox_accepts_the_job_and_refuses_the_enclave_without_one(
+    tmp_path: Path,
+) -> None:
+    confined = (
+        OPEN
+        + """forbid(principal, action == Action::"join", resource)
+                         when { context.evidence.sandbox == "process" };"""
+    )
+    manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
+    site = decider(tmp_path, confined)
+    before(site, spec(), manifest)
+    with_claims(site, manifest, sandbox="bubblewrap")
+    with pytest.raises(Denied, match="refuses the enclave"):
+        with_claims(site, manifest, sandbox="process")
+
+
+def test_a_job_that_nobody_signed_is_no_job() -> None:
+    with pytest.raises(InvalidMessage, match="without a signed request"):
+        spec(signed=b"")
+
+
+def test_a_request_that_is_none_is_denied(tmp_path: Path) -> None:
+    with pytest.raises(Denied, match="malformed"):
+        decider(tmp_path).signature(spec(signed=b"{}"))
+
+
+def test_a_stranger_s_signature_is_denied(tmp_path: Path) -> None:
+    honest = spec()
+    stranger = Ed25519PrivateKey.generate()
+    with pytest.raises(Denied, match="nobody in project"):
+        decider(tmp_path).signature(honest_but(honest, key=stranger))
+
+
+def test_a_request_that_has_expired_is_denied(tmp_path: Path) -> None:
+    with pytest.raises(Denied, match="expired"):
+        decider(tmp_path).signature(honest_but(spec(), now=time.time() - 3600))
+
+
+def honest_but(job: Spec, **how: Any) -> Spec:
+    """The same job, its request signed in another way."""
+    fields = {
+        "project": job.project, "bundle": job.bundle, "name": job.name, "submitter": "me",
+        "sites": job.sites, "min_sites": job.min_sites, "config": "{}", "recipient": RECIPIENT,
+    }  # fmt: skip
+    return replace(job, request=sign(**how, **fields))
+
+
+@pytest.mark.parametrize(
+    ("lie", "field"),
+    [
+        ({"config": {"rounds": 0}}, "config"),
+        ({"datasets": ("numbers",)}, "datasets"),
+        ({"submitter": "somebody that the policy trusts"}, "submitter"),
+        ({"min_sites": 2}, "min_sites"),
+        ({"task_seconds": 9.0}, "task_seconds"),
+        ({"name": "another title"}, "name"),
+        ({"sites": ("a",)}, ""),
+    ],
+)
+def test_what_the_gateway_changes_is_noticed(
+    tmp_path: Path, lie: dict[str, Any], field: str
+) -> None:
+    manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
+    site, told = decider(tmp_path), replace(spec(), **lie)
+    if not field:  # others may decline: fewer sites are no lie, as long as they are enough
+        before(site, told, manifest)
+        return
+    with pytest.raises(Denied, match=f"not what its submitter signed: {field}"):
+        before(site, told, manifest)
+
+
+def test_a_job_with_fewer_sites_than_its_workload_needs_is_denied(tmp_path: Path) -> None:
+    manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
+    with pytest.raises(Denied, match="needs at least 2 sites"):
+        before(decider(tmp_path), spec(), replace(manifest, min_sites=2))
+
+
+def test_a_policy_sees_who_signed(tmp_path: Path) -> None:
+    rule = (
+        OPEN
+        + """forbid(principal, action == Action::"join", resource)
+                     when { context.signed_by == "gateway" };"""
+    )
+    manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
+    site = decider(tmp_path, rule)
+    before(site, spec(), manifest)
+    with pytest.raises(Denied, match="does not take part"):
+        before(site, honest_but(spec(), key=GATEWAY), manifest)
+    before(decider(tmp_path), honest_but(spec(), key=GATEWAY), manifest)  # the project lists it
 
 
 def test_frames_that_a_workload_needs_and_the_owner_does_not_allow_are_a_no(tmp_path: Path) -> None:
@@ -163,11 +305,11 @@ def test_frames_that_a_workload_needs_and_the_owner_does_not_allow_are_a_no(tmp_
 
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
     with pytest.raises(Denied):
-        decider(tmp_path).before(spec(), replace(manifest, frames=("aux:swarm",)))
+        before(decider(tmp_path), spec(), replace(manifest, frames=("aux:swarm",)))
 
 
 def test_a_workload_that_waits_for_trainers_needs_an_owner_who_has_some(tmp_path: Path) -> None:
     manifest = replace(examine(spec(), BUNDLE, config(tmp_path)).manifest, attaches=True)
     with pytest.raises(Denied, match="runs no trainers outside its sandbox"):
-        decider(tmp_path).before(spec(), manifest)
-    assert decider(tmp_path, trainers=tmp_path).before(spec(), manifest)
+        before(decider(tmp_path), spec(), manifest)
+    assert before(decider(tmp_path, trainers=tmp_path), spec(), manifest)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedgate.bundle import Bundle
+from fedgate.manifest import Manifest
 from fedgate.plugins import recognise
+from fedgate.task import Scalar
 from fedgate_gateway.cli import workload as workloads
 from fedgate_gateway.cli.profile import load_profile, profile_path
 from fedgate_gateway.config import ProjectConfig, Release, load_config
@@ -30,12 +32,28 @@ def question(
     datasets: Sequence[str],
     labels: Sequence[str],
     submitter: str,
+    config: Mapping[str, Scalar],
+    min_sites: int | None,
+    task_seconds: float | None,
+    signed_by: str,
     evidence: str,
+    sandbox: str,
     project_file: Path | None,
     profile: Path | None,
 ) -> Request:
     """Inspect the workload (its code does not run) and put it into words that policies know."""
-    facts = _facts(workload, sites, profile)
+    bundle, manifest = _inspect(workload, profile)
+    facts = WorkloadFacts.of(
+        manifest,
+        name=manifest.name,
+        bundle=bundle,
+        sites=tuple(sites),
+        min_sites=manifest.min_sites if min_sites is None else min_sites,
+        config=config,
+        task_seconds=task_seconds,
+        request="sha256:" + "0" * 64,
+        signed_by=signed_by,
+    )
     if action == "submit":
         return SubmitRequest(submitter, project, facts, tuple(datasets)).to_request()
     rules = Release() if project_file is None else load_config(ProjectConfig, project_file).release
@@ -45,7 +63,7 @@ def question(
         job="job-000000000000",
         submitter=submitter,
         workload=facts,
-        evidence=EvidenceFacts(evidence, hardware=evidence != "simulated"),
+        evidence=EvidenceFacts(evidence, hardware=evidence != "simulated", sandbox=sandbox),
         release=ReleaseFacts(
             rules.model, rules.artifacts, rules.logs, rules.metrics, rules.minimum_cohort
         ),
@@ -54,21 +72,10 @@ def question(
     ).to_request()
 
 
-def _facts(path: Path, sites: Sequence[str], profile: Path | None) -> WorkloadFacts:
+def _inspect(path: Path, profile: Path | None) -> tuple[str, Manifest]:
+    """The digest of the workload's bundle, and what its files say."""
     allowed: tuple[str, ...] = ("flower", "flare")
     if profile_path(profile).exists():
         allowed = load_profile(profile).adapters
     bundle = Bundle.read(workloads.load(path, adapters=allowed))
-    manifest = recognise(bundle.tree, allowed=allowed).inspect(bundle.tree)
-    return WorkloadFacts(
-        name=manifest.name,
-        bundle=bundle.digest,
-        framework=manifest.framework,
-        framework_version=manifest.framework_version,
-        dependencies=manifest.dependencies,
-        sites=tuple(sites),
-        min_sites=manifest.min_sites,
-        frames=manifest.frames,
-        brings_code=manifest.brings_code,
-        components=manifest.components,
-    )
+    return bundle.digest, recognise(bundle.tree, allowed=allowed).inspect(bundle.tree)

@@ -15,12 +15,15 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedgate.bundle import MIB, Bundle, BundleLimits
 from fedgate.errors import Conflict, InvalidMessage, SealBroken
 from fedgate_gateway.cli.client import Client
 from fedgate_gateway.cli.submissions import Submissions
+
+if TYPE_CHECKING:
+    from fedgate_gateway.sealed.box import OpenedBox
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _LIMITS = BundleLimits(
@@ -37,6 +40,9 @@ class Fetched:
     path: str
     bytes: int
     sealed: bool
+    #: What the enclave signed of it: the round that made it, and whose results stand behind it.
+    round: int = 0
+    cohort: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,20 +63,32 @@ def fetch_all(
             why="outputs of different jobs must not mix",
             remedy="name another folder with --output, or pass --force",
         )
-    job = client.job(job_id)["job"]
-    submissions.check(job_id, job["bundle"])
+    job = _job(client, job_id, submissions)
     into.mkdir(parents=True, exist_ok=True)
     return [_fetch(client, job, output, into) for output in client.outputs(job_id)]
 
 
 def read_log(client: Client, job_id: str, *, submissions: Submissions) -> str:
     """The log that the job released, opened if it is sealed; empty when it released none."""
-    job = client.job(job_id)["job"]
-    submissions.check(job_id, job["bundle"])
+    job = _job(client, job_id, submissions)
     logs = [output for output in client.outputs(job_id) if output["kind"] == "log"]
     if not logs:
         return ""
-    return b"".join(_pieces(client, job, logs[-1])).decode("utf-8", "replace")
+    return b"".join(_opened(client, job, logs[-1]).pieces).decode("utf-8", "replace")
+
+
+def _job(client: Client, job_id: str, submissions: Submissions) -> dict[str, Any]:
+    """The gateway's record of the job that was asked for, as far as we can tell."""
+    job: dict[str, Any] = client.job(job_id)["job"]
+    if job["id"] != job_id:  # the outputs of an older one would open under its own name
+        raise SealBroken(
+            "the gateway answered with another job",
+            why=f"asked for was {job_id}, it says {job['id']!r:.80}",
+            remedy="do not use its outputs; tell the gateway's administrator",
+        )
+    submissions.check(job_id, job["bundle"])
+    # What we signed, where it was from here: no box of another request opens.
+    return {**job, "request": submissions.request(job_id) or job["request"]}
 
 
 def _fetch(client: Client, job: dict[str, Any], output: dict[str, Any], into: Path) -> Fetched:
@@ -78,23 +96,26 @@ def _fetch(client: Client, job: dict[str, Any], output: dict[str, Any], into: Pa
     if not _NAME.fullmatch(name):
         raise InvalidMessage("the gateway names an output that cannot be a file", why=f"{name!r}")
     target = into / name
-    size = _write(target, _pieces(client, job, output))
+    box = _opened(client, job, output)
+    size = _write(target, box.pieces)
     if kind == "artifacts":
         target = _unpack(target, into / "artifacts")
-    return Fetched(name, kind, str(target), size, bool(output["sealed"]))
+    sealed, facts = bool(output["sealed"]), box.facts
+    return Fetched(name, kind, str(target), size, sealed, facts.round, facts.cohort)
 
 
-def _pieces(client: Client, job: dict[str, Any], output: dict[str, Any]) -> Iterator[bytes]:
+def _opened(client: Client, job: dict[str, Any], output: dict[str, Any]) -> OpenedBox:
+    """An output in clear says nothing that its enclave signed: no round, nobody's."""
+    from fedgate_gateway.sealed.box import BoxContext, BoxFacts, OpenedBox, open_box
+
     stored = _checked(client.download(job["id"], output["name"]), output)
     if not output["sealed"]:
         _require_clear(client, output)
-        return stored
-    from fedgate_gateway.sealed.box import BoxContext, open_stream
-
-    return open_stream(
+        return OpenedBox(BoxFacts(), stored)
+    return open_box(
         stored,
         client.profile.recipient_key(),
-        BoxContext(job["id"], output["name"], job["bundle"]),
+        BoxContext(job["id"], output["name"], job["bundle"], job["request"]),
         signer_public=client.profile.enclave_identity(job["enclave"]),
     )
 

@@ -134,6 +134,9 @@ class Submission:
     datasets: tuple[str, ...]
     min_sites: int
     config: Mapping[str, Scalar]
+    task_seconds: float | None
+    #: Digest of the signed request.
+    request: str
     #: "submitter" or "gateway": who vouches for all this.
     signed_by: str
 

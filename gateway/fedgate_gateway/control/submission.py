@@ -76,6 +76,8 @@ def inspect(
         datasets=asked.datasets,
         min_sites=_min_sites(asked, manifest, sites),
         config=asked.config,
+        task_seconds=asked.task_seconds,
+        request=signed.digest,
         signed_by=signed.signed_by.value,
     )
 

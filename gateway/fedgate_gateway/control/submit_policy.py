@@ -33,17 +33,15 @@ def project_policies(projects: Mapping[str, GatewayProject]) -> SubmitPolicy:
 
 def _request(submission: Submission) -> SubmitRequest:
     manifest = submission.manifest
-    facts = WorkloadFacts(
+    facts = WorkloadFacts.of(
+        manifest,
         name=submission.name,
         bundle=submission.bundle,
-        framework=manifest.framework,
-        framework_version=manifest.framework_version,
-        dependencies=manifest.dependencies,
         sites=submission.sites,
         min_sites=submission.min_sites,
-        frames=manifest.frames,
-        config=tuple(sorted(submission.config)),
-        brings_code=manifest.brings_code,
-        components=manifest.components,
+        config=submission.config,
+        task_seconds=submission.task_seconds,
+        request=submission.request,
+        signed_by=submission.signed_by,
     )
     return SubmitRequest(submission.submitter, submission.project, facts, submission.datasets)

@@ -12,14 +12,19 @@ from fedgate.errors import Denied, InvalidBundle
 from fedgate.manifest import Manifest
 from fedgate.notice import Notice
 from fedgate_gateway.config import ProjectConfig
+from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.link.signed_job import verify_signature
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import check_recipient
 
 
-def check(spec: Spec, project: ProjectConfig) -> None:
-    """The project file against what the gateway asks for; raises :class:`Denied`."""
+def check(spec: Spec, project: ProjectConfig) -> SignedRequest:
+    """The project file against what the gateway asks for; raises :class:`Denied`.
+
+    What depends on the bundle is for :func:`verify_job`, once it is here.
+    """
     outside = [site for site in spec.sites if site not in project.members]
     if outside:
         raise Denied(
@@ -27,6 +32,7 @@ def check(spec: Spec, project: ProjectConfig) -> None:
             notice=Notice(Code.NOT_A_MEMBER),
         )
     check_recipient(project, spec.recipient)
+    return verify_signature(spec, project)
 
 
 async def open_bundle(

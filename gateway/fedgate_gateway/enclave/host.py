@@ -14,9 +14,11 @@ from fedgate.notice import Notice, public
 from fedgate_gateway.attestation import load_attester
 from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import EnclaveConfig, ProjectConfig, load_config
+from fedgate_gateway.enclave import admission
 from fedgate_gateway.enclave.job import EnclaveJob
 from fedgate_gateway.link.client import LinkClient, load_identity
 from fedgate_gateway.link.methods import PROTOCOL
+from fedgate_gateway.link.request_book import RequestBook
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.sandbox.choose import open_sandbox
 from fedgate_proto.v1 import link_pb2 as pb
@@ -37,6 +39,7 @@ class EnclaveHost:
         self._attester = load_attester(config.attester)
         self._sandbox = open_sandbox(config.runtime.sandbox)
         self._identity = load_identity(config.data)
+        self._requests = RequestBook(config.data)
         self._jobs: dict[str, EnclaveJob] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self.link = LinkClient(
@@ -84,7 +87,12 @@ class EnclaveHost:
         self._jobs[message.job] = job
         task = asyncio.get_running_loop().create_task(job.run(), name=message.job)
         self._running[message.job] = task
-        task.add_done_callback(lambda _: self._running.pop(message.job, None))
+        task.add_done_callback(lambda _: self._ended(job))
+
+    def _ended(self, job: EnclaveJob) -> None:
+        self._running.pop(job.spec.job, None)
+        if job.finished is not None and job.finished.succeeded:
+            self._requests.done(job.signed)
 
     def _make(self, spec: Spec) -> EnclaveJob:
         running = sum(not job.ending for job in self._jobs.values())
@@ -101,8 +109,11 @@ class EnclaveHost:
                 why=f"it knows: {', '.join(self._projects) or 'none'}",
                 notice=Notice(Code.UNKNOWN_PROJECT),
             )
+        signed = admission.check(spec, project)
+        self._requests.claim(signed, spec.job)
         return EnclaveJob(
             spec,
+            signed,
             config=self._config,
             project=project,
             link=self.link,

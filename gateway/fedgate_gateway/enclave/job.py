@@ -34,10 +34,12 @@ from fedgate_gateway.enclave.job_log import JobLog
 from fedgate_gateway.enclave.release import ReleaseGate
 from fedgate_gateway.enclave.reports import Reports
 from fedgate_gateway.enclave.sessions import Sessions
+from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.control import read_control, read_leaving, write_control
 from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.receiver import Received, Receiver
+from fedgate_gateway.link.signed_job import verify_job
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import project_terms
 from fedgate_gateway.link.traffic import Traffic
@@ -45,6 +47,7 @@ from fedgate_gateway.link.turns import Turns
 from fedgate_gateway.sandbox.contract import Sandbox
 from fedgate_gateway.sealed import (
     MAX_BODY,
+    BoxFacts,
     CargoKey,
     EnclaveKey,
     IdentityKey,
@@ -65,6 +68,7 @@ class EnclaveJob:
     def __init__(
         self,
         spec: Spec,
+        signed: SignedRequest,
         *,
         config: EnclaveConfig,
         project: ProjectConfig,
@@ -74,6 +78,7 @@ class EnclaveJob:
         identity: IdentityKey,
     ) -> None:
         self.spec = spec
+        self.signed = signed
         self.finished: pb.Finished | None = None
         self._config = config
         self._project = project
@@ -100,9 +105,8 @@ class EnclaveJob:
         )  # fmt: skip
         self._terms = project_terms(
             project, job=spec.job, bundle=spec.bundle, sites=spec.sites, min_sites=spec.min_sites,
-            recipient=spec.recipient, sandbox=sandbox.name,
+            recipient=spec.recipient, request=signed.digest, sandbox=sandbox.name,
         )  # fmt: skip
-        admission.check(spec, project)
         self._log = JobLog(self._reports.log)
         roster = project.roster()
         self._sessions = Sessions(
@@ -156,6 +160,7 @@ class EnclaveJob:
 
     async def _run(self) -> FedgateError | None:
         bundle, manifest = await admission.open_bundle(self._link, self.spec, self._config.adapters)
+        verify_job(self.signed, self.spec, self._project, manifest)
         self._frames = manifest.frames
         shutil.rmtree(self._work, ignore_errors=True)
         await asyncio.to_thread(bundle.tree.write_to, self._work / "bundle")
@@ -244,10 +249,7 @@ class EnclaveJob:
 
     async def _release(self) -> None:
         published = self._conductor.published
-        gate = ReleaseGate(
-            self._link, self.spec.job, self.spec.bundle, self._project.release,
-            self.spec.recipient, self._identity,
-        )  # fmt: skip
+        gate = self._gate(published)
         self._reports.flush()
         released: dict[str, Any] = {}
         if published is not None:
@@ -258,6 +260,15 @@ class EnclaveJob:
             released["artifact_bytes"] = await gate.artifacts(self._conductor.child.scratch.path)
         released["log_bytes"] = await gate.log(self._log)
         self._reports.audit("released", {**released, "recipient": self._terms.recipient})
+
+    def _gate(self, published: Published | None) -> ReleaseGate:
+        facts = BoxFacts()
+        if published is not None:
+            facts = BoxFacts(published.round, tuple(sorted(published.cohort)))
+        return ReleaseGate(
+            self._link, self.spec.job, self.spec.bundle, self.signed.digest, self._project.release,
+            self.spec.recipient, self._identity, facts,
+        )  # fmt: skip
 
     async def _end(self, error: FedgateError | None) -> None:
         self._conductor.close()  # first: what the coordinator does from now on did not happen
@@ -295,10 +306,8 @@ class EnclaveJob:
 
     async def _release_log(self) -> None:
         """A failed job's log is what its author needs most; the gate treats it like any other."""
-        gate = ReleaseGate(
-            self._link, self.spec.job, self.spec.bundle, self._project.release,
-            self.spec.recipient, self._identity, attempts=1,
-        )  # fmt: skip
+        gate = self._gate(None)
+        gate.attempts = 1
         async with asyncio.timeout(10):
             await gate.log(self._log)
 

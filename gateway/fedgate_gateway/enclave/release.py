@@ -20,7 +20,7 @@ from fedgate_gateway.enclave.conductor import Published
 from fedgate_gateway.enclave.job_log import JobLog
 from fedgate_gateway.link.cargo import upload_output
 from fedgate_gateway.link.client import LinkClient
-from fedgate_gateway.sealed import BoxContext, IdentityKey, seal_stream
+from fedgate_gateway.sealed import BoxContext, BoxFacts, IdentityKey, seal_stream
 from fedgate_gateway.sealed.box import sealed_size
 from fedgate_proto.v1 import link_pb2 as pb
 
@@ -39,9 +39,12 @@ class ReleaseGate:
     link: LinkClient
     job: str
     bundle: str
+    request: str  # digest of what the submitter signed
     rules: Release
     recipient: bytes
     signer: IdentityKey
+    #: What boxes say of the outputs in them.
+    facts: BoxFacts
     attempts: int = _ATTEMPTS
 
     def check_cohort(self, published: Published) -> None:
@@ -105,9 +108,11 @@ class ReleaseGate:
         sealed, size = how == "sealed", len(data)
         pieces = (memoryview(data)[i : i + _STEP] for i in range(0, size, _STEP))
         if sealed:
-            context = BoxContext(self.job, name, self.bundle)
-            stream = seal_stream(pieces, size, self.recipient, context, signer=self.signer)
-            size = sealed_size(size, signed=True)
+            context = BoxContext(self.job, name, self.bundle, self.request)
+            stream = seal_stream(
+                pieces, size, self.recipient, context, facts=self.facts, signer=self.signer
+            )
+            size = sealed_size(size, signed=True, facts=self.facts)
         else:
             stream = (bytes(p) for p in pieces)
         header = pb.OutputHeader(job=self.job, name=name, kind=kind, size=size, sealed=sealed)

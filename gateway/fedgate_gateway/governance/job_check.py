@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from fedgate.codes import Code
 from fedgate.errors import Denied, InvalidMessage
+from fedgate.notice import Notice
 from fedgate.task import Scalar
 from fedgate_gateway.governance.scalars import same_config
 from fedgate_gateway.governance.signed_request import SignedRequest
@@ -82,4 +84,5 @@ def _differs(what: str, signed: str, job: str) -> Denied:
         f"the job is not what its submitter signed: {what}",
         why=f"signed was {signed}, the job has {job}",
         remedy="somebody between submitter and site changed the job; do not run it",
+        notice=Notice(Code.REQUEST_CHANGED),
     )

@@ -13,7 +13,9 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedgate.codes import Code
 from fedgate.errors import Denied, InvalidMessage, SealBroken
+from fedgate.notice import Notice
 from fedgate_gateway.governance.request import JobRequest
 from fedgate_gateway.governance.statement import (
     ENVELOPE_BYTES,
@@ -87,18 +89,21 @@ def check_times(request: JobRequest, now: float) -> None:
             why=f"{(request.expires - request.created) / 86400:.0f} days, at most "
             f"{LONGEST_SECONDS // 86400}",
             remedy="sign it again with an earlier end",
+            notice=Notice(Code.REQUEST_EXPIRED),
         )
     if now < request.created - CLOCK_SKEW_SECONDS:
         raise Denied(
             "the signed request is not valid yet",
             why=f"it was made {request.created - now:.0f} s in the future",
             remedy="set the clocks right",
+            notice=Notice(Code.REQUEST_EXPIRED),
         )
     if now >= request.expires:
         raise Denied(
             "the signed request has expired",
             why=f"{now - request.expires:.0f} s ago",
             remedy="submit the workload again",
+            notice=Notice(Code.REQUEST_EXPIRED),
         )
 
 
@@ -117,7 +122,9 @@ def verify_request(
     try:
         read = read_unverified(envelope)
     except InvalidMessage as error:
-        raise Denied("the job's request is malformed", why=str(error)) from error
+        raise Denied(
+            "the job's request is malformed", why=str(error), notice=Notice(Code.NOT_SIGNED)
+        ) from error
     signer, key, signed_by = _signer(read, submitters, gateways)
     try:
         read.envelope.verify(key)
@@ -126,12 +133,14 @@ def verify_request(
             "the job's request is not signed by the key that it names",
             why=f"the key of {signer!r} did not make this signature",
             remedy="submit the workload again; if that fails too, somebody alters requests",
+            notice=Notice(Code.NOT_SIGNED),
         ) from error
     if signed_by is SignedBy.SUBMITTER and read.request.submitter != signer:
         raise Denied(
             f"the job's request names {read.request.submitter!r} as its submitter",
             why=f"it is signed with the key of {signer!r}",
             remedy="a submitter signs in its own name only",
+            notice=Notice(Code.NOT_SIGNED),
         )
     check_times(read.request, now)
     return SignedRequest(read.request, read.digest, signer, signed_by)
@@ -152,4 +161,5 @@ def _signer(
         why=f"it is {read.key_id}, in the name of {read.request.submitter!r}",
         remedy="the project file must list the submitter's key under [submitters], or, for a "
         "request that a gateway signs, the gateway's under [gateways]",
+        notice=Notice(Code.NOT_SIGNED),
     )

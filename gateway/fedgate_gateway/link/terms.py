@@ -23,6 +23,7 @@ class Terms:
     job: str
     project: str
     bundle: str
+    request: str  # digest of what the submitter signed, "sha256:<hex>"
     project_file: str  # "sha256:<hex>" of the whole project file, as ``ProjectConfig.digest``
     parts: Mapping[str, str]  # of each part of it, so that a refusal can name what differs
     sites: tuple[str, ...]
@@ -54,12 +55,14 @@ def project_terms(
     sites: tuple[str, ...],
     min_sites: int,
     recipient: bytes,
+    request: str,
     sandbox: str,
 ) -> Terms:
     return Terms(
         job=job,
         project=project.name,
         bundle=bundle,
+        request=request,
         project_file=project.digest(),
         parts=project.parts(),
         sites=sites,

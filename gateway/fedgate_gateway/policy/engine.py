@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ from fedgate.errors import InvalidConfig
 from fedgate_gateway.policy.decision import Decision, Rule
 from fedgate_gateway.policy.rules import MAX_TEXT, Rules, read, schema
 
-#: JSON bytes of a request's context.
+#: JSON bytes of a request's context with its entities.
 MAX_CONTEXT = 256 * 1024
-_NO_ENTITIES = cedarpy.Entities.from_json_str("[]")
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ class Request:
     principal: Uid
     resource: Uid
     context: Mapping[str, Any]
+    #: What the context refers to, in Cedar's JSON.
+    entities: Sequence[Mapping[str, Any]] = ()
 
 
 class Policy:
@@ -116,8 +117,10 @@ def ask(handle: cedarpy.PolicySet, request: Request) -> cedarpy.AuthzResult | st
     """Cedar's own answer, or why there is none. Only :class:`Policy` turns it into a decision."""
     try:
         context = json.dumps(request.context, allow_nan=False)
-        if len(context) > MAX_CONTEXT:
-            return f"the request is too large: {len(context)} bytes, at most {MAX_CONTEXT}"
+        entities = json.dumps(list(request.entities), allow_nan=False)
+        size = len(context) + len(entities)
+        if size > MAX_CONTEXT:
+            return f"the request is too large: {size} bytes, at most {MAX_CONTEXT}"
         return cedarpy.is_authorized(
             {
                 "principal": request.principal.to_cedar(),
@@ -126,7 +129,7 @@ def ask(handle: cedarpy.PolicySet, request: Request) -> cedarpy.AuthzResult | st
                 "context": context,
             },
             handle,
-            _NO_ENTITIES,
+            cedarpy.Entities.from_json_str(entities, schema()),
             schema(),
         )
     except (KeyboardInterrupt, SystemExit):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fedgate.job import Job
 from fedgate.manifest import Manifest
+from fedgate.task import Scalar
 from fedgate_gateway.policy.decision import Decision
 from fedgate_gateway.policy.engine import Policy, Request, Uid
+from fedgate_gateway.policy.settings import SETTINGS, settings_entity
 
 
 @dataclass(frozen=True)
@@ -26,30 +29,61 @@ class WorkloadFacts:
     config: tuple[str, ...] = ()  # names of overridden settings
     brings_code: bool = True
     components: tuple[str, ...] = ()  # classes that its configuration names to be loaded
+    #: Every setting that the workload declares or the submitter gives, with the value it will have.
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    task_seconds: float | None = None  # None: the enclave's own limit
+    request: str = ""  # digest of the signed request, "sha256:<hex>"
+    signed_by: str = "gateway"  # who signed it: "submitter", or "gateway" for a door inside one
 
     @classmethod
-    def of(cls, job: Job, manifest: Manifest) -> WorkloadFacts:
+    def of(
+        cls,
+        manifest: Manifest,
+        *,
+        name: str,
+        bundle: str,
+        sites: tuple[str, ...],
+        min_sites: int,
+        config: Mapping[str, Scalar],
+        task_seconds: float | None,
+        request: str,
+        signed_by: str,
+    ) -> WorkloadFacts:
+        """The facts of a job that was asked for with these choices.
+
+        The only place where they are put together: gateway, sites and `fedgate policy explain` ask
+        the same question.
+        """
         return cls(
-            name=job.name,
-            bundle=job.bundle,
+            name=name,
+            bundle=bundle,
             framework=manifest.framework,
             framework_version=manifest.framework_version,
             dependencies=manifest.dependencies,
-            sites=job.sites,
-            min_sites=max(job.min_sites, manifest.min_sites),
+            sites=sites,
+            min_sites=min_sites,
             frames=manifest.frames,
-            config=tuple(sorted(job.config)),
+            config=tuple(sorted(config)),
             brings_code=manifest.brings_code,
             components=manifest.components,
+            settings={**manifest.config, **config},
+            task_seconds=task_seconds,
+            request=request,
+            signed_by=signed_by,
         )
 
     def context(self) -> dict[str, Any]:
-        # A site that is named twice is one site.
         return {
             **asdict(self),
+            # A site that is named twice is one site.
             "sites": sorted(set(self.sites)),
             "site_count": len(set(self.sites)),
+            "settings": {"__entity": SETTINGS},
+            "task_seconds": math.ceil(self.task_seconds or 0),
         }
+
+    def entities(self) -> tuple[dict[str, Any], ...]:
+        return (settings_entity(self.settings),)
 
 
 @dataclass(frozen=True)
@@ -59,6 +93,8 @@ class EvidenceFacts:
     kind: str
     hardware: bool
     measurement: str = ""
+    #: What the enclave confines workloads with, by its terms; "process" is nothing.
+    sandbox: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +119,8 @@ class SubmitRequest:
 
     def to_request(self) -> Request:
         context = {**self.workload.context(), "datasets": self.datasets}
-        return Request("submit", Uid("User", self.submitter), Uid("Project", self.project), context)
+        user, project = Uid("User", self.submitter), Uid("Project", self.project)
+        return Request("submit", user, project, context, self.workload.entities())
 
 
 @dataclass(frozen=True)
@@ -110,7 +147,8 @@ class JoinRequest:
             "evidence": asdict(self.evidence),
             "release": asdict(self.release),
         }
-        return Request("join", Uid("Project", self.project), Uid("Site", self.site), context)
+        project, site = Uid("Project", self.project), Uid("Site", self.site)
+        return Request("join", project, site, context, self.workload.entities())
 
 
 def decide_submit(policy: Policy, request: SubmitRequest) -> Decision:

@@ -4,7 +4,14 @@ Pure and synchronous: bytes in, bytes out, no sockets. Everything that is wrong 
 outside is a :class:`fedgate.errors.SealBroken`.
 """
 
-from fedgate_gateway.sealed.box import BoxContext, open_stream, seal_stream, sealed_size
+from fedgate_gateway.sealed.box import (
+    BoxContext,
+    BoxFacts,
+    open_box,
+    open_stream,
+    seal_stream,
+    sealed_size,
+)
 from fedgate_gateway.sealed.cargo import CargoKey, CargoOpener, CargoReader, CargoSealer
 from fedgate_gateway.sealed.handshake import (
     Answer,
@@ -40,6 +47,7 @@ __all__ = [
     "MAX_BODY",
     "Answer",
     "BoxContext",
+    "BoxFacts",
     "CargoKey",
     "CargoOpener",
     "CargoReader",
@@ -61,6 +69,7 @@ __all__ = [
     "SealingPublicKey",
     "SessionKeys",
     "SiteHandshake",
+    "open_box",
     "open_stream",
     "peek_header",
     "read_hello",

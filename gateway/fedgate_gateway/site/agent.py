@@ -19,6 +19,7 @@ from fedgate_gateway.config import ProjectConfig, SiteConfig, load_config
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient, load_identity
 from fedgate_gateway.link.methods import PROTOCOL
+from fedgate_gateway.link.request_book import RequestBook
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.policy import digest
 from fedgate_gateway.sandbox.choose import open_sandbox
@@ -50,6 +51,7 @@ class SiteAgent:
         self._outputs = SiteOutputs(
             config.data, limit=config.outputs_bytes, days=config.outputs_days
         )
+        self._requests = RequestBook(config.data)
         self._accepted: dict[str, tuple[Spec, Examined]] = {}
         self._jobs: dict[str, SiteJob] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -142,10 +144,11 @@ class SiteAgent:
 
     async def _consider(self, message: pb.JobSpec) -> tuple[Spec, list[str]]:
         spec = Spec.read(message)
-        self._decider.project(spec)
+        signed = self._decider.signature(spec)
+        self._requests.check(signed, spec.job)
         archive = await fetch_bundle(self.link, spec.job, spec.bundle_bytes)
         examined = await asyncio.to_thread(examine, spec, archive, self._config)
-        reasons = self._decider.before(spec, examined.manifest)
+        reasons = self._decider.before(spec, examined.manifest, signed)
         while len(self._accepted) >= _REMEMBERED:
             self._accepted.pop(next(iter(self._accepted)))
         self._accepted[spec.job] = (spec, examined)
@@ -179,13 +182,11 @@ class SiteAgent:
             await self._consider(message)
         accepted, examined = self._accepted[message.job]
         spec = Spec.read(message)
-        if (spec.bundle, spec.project, spec.datasets, spec.config, spec.min_sites) != (
-            accepted.bundle, accepted.project, accepted.datasets, accepted.config,
-            accepted.min_sites,
-        ) or not set(spec.sites) <= set(accepted.sites):  # fmt: skip
+        if spec.request != accepted.request or not set(spec.sites) <= set(accepted.sites):
             raise Denied("the job is not the one this site accepted", notice=Notice(Code.OTHER_JOB))
-        if spec.sites != accepted.sites:  # others declined: our policy may mind
-            self._decider.before(spec, examined.manifest)
+        # The request may have expired since, and others may have declined: our policy may mind.
+        signed = self._decider.signature(spec)
+        self._decider.before(spec, examined.manifest, signed)
         running = sum(not job.ending for job in self._jobs.values())
         if running >= self._config.max_jobs:
             raise Conflict(
@@ -193,8 +194,9 @@ class SiteAgent:
                 why=f"{running} jobs are running",
                 notice=Notice(Code.NO_ROOM, {"jobs": running}),
             )
+        self._requests.claim(signed, spec.job)
         return SiteJob(
-            spec, examined,
+            spec, examined, signed,
             config=self._config, decider=self._decider, link=self.link,
             identity=self._identity, sandbox=self._sandbox, report=self._audit,
             series=self._series, outputs=self._outputs,
@@ -215,6 +217,8 @@ class SiteAgent:
             self._ended[name] = job
             while len(self._ended) > _REMEMBERED:
                 self._ended.pop(next(iter(self._ended))).forget()
+            if job.succeeded:
+                self._requests.done(job.signed)
 
     def _over(self, message: pb.JobOver) -> None:
         self._accepted.pop(message.job, None)

@@ -12,6 +12,8 @@ from fedgate.manifest import Manifest
 from fedgate.task import frame_allowed
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import ProjectConfig, Runtime, SiteConfig
+from fedgate_gateway.governance import SignedRequest
+from fedgate_gateway.link.signed_job import verify_job, verify_signature
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import check_recipient
 from fedgate_gateway.policy import (
@@ -23,6 +25,7 @@ from fedgate_gateway.policy import (
     WorkloadFacts,
     decide_join,
 )
+from fedgate_gateway.sandbox.choose import GROUP as SANDBOXES
 from fedgate_gateway.site.dependencies import choose_runtime
 from fedgate_gateway.site.series import series_of
 
@@ -70,17 +73,26 @@ class Decider:
         check_recipient(project, spec.recipient)
         return project
 
-    def before(self, spec: Spec, manifest: Manifest) -> list[str]:
+    def signature(self, spec: Spec) -> SignedRequest:
+        """What was signed, whatever of it the gateway tells; raises :class:`Denied`."""
+        return verify_signature(spec, self.project(spec))
+
+    def before(self, spec: Spec, manifest: Manifest, signed: SignedRequest) -> list[str]:
         """The reasons of a yes before any enclave is known; raises :class:`Denied` for a no.
 
-        Asked for each kind of evidence that this site trusts: one must do.
+        Asked for each kind of evidence that this site trusts, in each sandbox that there is: one
+        must do. The one that it becomes is asked about in :meth:`with_claims`.
         """
+        verify_job(signed, spec, self.project(spec), manifest)
         self._check_frames(manifest)
         self._check_trainers(manifest)
         self._check_series(spec)
         decisions = [
-            self._decide(spec, manifest, EvidenceFacts(kind, kind != "simulated"))
+            self._decide(
+                spec, manifest, signed, EvidenceFacts(kind, kind != "simulated", sandbox=sandbox)
+            )
             for kind in self._config.evidence
+            for sandbox in plugins.names(SANDBOXES)
         ]
         for decision in decisions:
             if decision.allowed:
@@ -118,15 +130,22 @@ class Decider:
                 remedy="its data owner can name a folder for them: trainers",
             )
 
-    def with_claims(self, spec: Spec, manifest: Manifest, claims: Claims) -> Decision:
-        """The same question with the evidence that was appraised; raises :class:`Denied`."""
-        facts = EvidenceFacts(claims.kind, claims.hardware, claims.measurement)
-        decision = self._decide(spec, manifest, facts)
+    def with_claims(
+        self, spec: Spec, manifest: Manifest, signed: SignedRequest, claims: Claims, sandbox: str
+    ) -> Decision:
+        """The same question with the evidence that was appraised, and the sandbox of the terms.
+
+        Raises :class:`Denied`.
+        """
+        facts = EvidenceFacts(claims.kind, claims.hardware, claims.measurement, sandbox)
+        decision = self._decide(spec, manifest, signed, facts)
         if not decision.allowed:
             raise Denied("this site's policy refuses the enclave", why=decision.why)
         return decision
 
-    def _decide(self, spec: Spec, manifest: Manifest, evidence: EvidenceFacts) -> Decision:
+    def _decide(
+        self, spec: Spec, manifest: Manifest, signed: SignedRequest, evidence: EvidenceFacts
+    ) -> Decision:
         project = self.project(spec)
         missing = [d for d in spec.datasets if d not in self._config.datasets]
         if missing:
@@ -138,18 +157,16 @@ class Decider:
             site=self._config.name,
             job=spec.job,
             submitter=spec.submitter,
-            workload=WorkloadFacts(
+            workload=WorkloadFacts.of(
+                manifest,
                 name=spec.name,
                 bundle=spec.bundle,
-                framework=manifest.framework,
-                framework_version=manifest.framework_version,
-                dependencies=manifest.dependencies,
                 sites=spec.sites,
                 min_sites=spec.min_sites,
-                frames=manifest.frames,
-                config=tuple(sorted(spec.config)),
-                brings_code=manifest.brings_code,
-                components=manifest.components,
+                config=spec.config,
+                task_seconds=spec.task_seconds,
+                request=signed.digest,
+                signed_by=signed.signed_by,
             ),
             evidence=evidence,
             release=ReleaseFacts(

@@ -27,6 +27,7 @@ from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Child, ChildSpec, Incoming, check_message
 from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.config import SiteConfig
+from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.closing import closing
 from fedgate_gateway.link.control import read_control, write_control, write_leaving
@@ -60,6 +61,7 @@ class SiteJob:
         self,
         spec: Spec,
         examined: Examined,
+        signed: SignedRequest,
         *,
         config: SiteConfig,
         decider: Decider,
@@ -71,6 +73,9 @@ class SiteJob:
         outputs: SiteOutputs,
     ) -> None:
         self.spec = spec
+        self.signed = signed
+        #: The enclave said, in its session, that the job has succeeded.
+        self.succeeded = False
         self._examined = examined
         self._config = config
         self._decider = decider
@@ -91,7 +96,7 @@ class SiteJob:
         project = decider.project(spec)
         terms = project_terms(
             project, job=spec.job, bundle=spec.bundle, sites=spec.sites,
-            min_sites=spec.min_sites, recipient=spec.recipient, sandbox="",
+            min_sites=spec.min_sites, recipient=spec.recipient, request=signed.digest, sandbox="",
         )  # fmt: skip
         self.session = SiteSession(
             spec, site=config.name, link=link, identity=identity,
@@ -106,7 +111,9 @@ class SiteJob:
         )  # fmt: skip
 
     def _approve(self, claims: Claims, theirs: Terms) -> None:
-        decision = self._decider.with_claims(self.spec, self._examined.manifest, claims)
+        decision = self._decider.with_claims(
+            self.spec, self._examined.manifest, self.signed, claims, theirs.sandbox
+        )
         self._report(self.spec.job, "enclave.appraised", {
             "evidence": claims.kind, "hardware": str(claims.hardware).lower(),
             "measurement": claims.measurement, "sandbox": theirs.sandbox,
@@ -297,6 +304,7 @@ class SiteJob:
             case LetterKind.CONTROL:
                 what, fields = read_control(body)
                 if what == "over":
+                    self.succeeded = not fields.get("reason")
                     self._end(str(fields.get("reason", "")))
 
     def _take_frame(self, body: bytes) -> None:

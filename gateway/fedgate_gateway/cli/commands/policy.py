@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 Action = Literal["join", "submit"]
+SignedBy = Literal["submitter", "gateway"]
 
 
 @app.command()
@@ -58,7 +59,23 @@ def explain(
     datasets: Annotated[str, typer.Option()] = "",
     labels: Annotated[str, typer.Option(help="Labels of the site's datasets.")] = "",
     submitter: Annotated[str, typer.Option(help="The name on the token.")] = "developer",
+    config: Annotated[
+        list[str] | None,
+        typer.Option("--config", help="KEY=VALUE: a setting that the submitter overrides."),
+    ] = None,
+    min_sites: Annotated[
+        int | None, typer.Option(min=1, help="Default: what the workload asks for.")
+    ] = None,
+    task_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Default: the enclave's own limit.")
+    ] = None,
+    signed_by: Annotated[
+        SignedBy, typer.Option(help="`gateway` for a door inside the gateway.")
+    ] = "submitter",
     evidence: Annotated[str, typer.Option(help="Kind of the enclave's evidence.")] = "simulated",
+    sandbox: Annotated[
+        str, typer.Option(help="What the enclave runs workloads in.")
+    ] = "bubblewrap",
     project_file: Annotated[
         Path | None, typer.Option(help="Its release rules are asked about; default: the safest.")
     ] = None,
@@ -70,13 +87,16 @@ def explain(
     \b
     fedgate policy explain policies/site.cedar examples/flare-digits/job --datasets digits
     """
+    from fedgate_gateway.cli.overrides import parse_overrides
     from fedgate_gateway.cli.questions import question
     from fedgate_gateway.policy import Policy
     from fedgate_gateway.policy import explain as explain_policy
 
     request = question(
         workload, action=action, project=project, site=site, sites=split(sites),
-        datasets=split(datasets), labels=split(labels), submitter=submitter, evidence=evidence,
+        datasets=split(datasets), labels=split(labels), submitter=submitter,
+        config=parse_overrides(config or []), min_sites=min_sites, task_seconds=task_seconds,
+        signed_by=signed_by, evidence=evidence, sandbox=sandbox,
         project_file=project_file, profile=profile,
     )  # fmt: skip
     explanation = explain_policy(Policy.load(policy), request)

@@ -6,6 +6,7 @@
      "what": ATTACK, "kind": "RESULT", "nth": 1}}}   on one letter or cargo of each site, once
     {"bundle": NAME}                        another bundle for this peer
     {"spec": {"recipient": true} | {"site": NAME}}   another job for enclave and sites
+    {"spec": {"offer": {FIELD: VALUE, ...}, "start": …}}   other fields, in review, or later
     {"replay": NAME}                        this site's handshake again, once it has a session
 
 Everything that passes is kept in ``recorded-letters`` and ``recorded-cargo``.
@@ -13,6 +14,7 @@ Everything that passes is kept in ``recorded-letters`` and ``recorded-cargo``.
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import os
@@ -261,6 +263,14 @@ def lying_spec(job: Any, bundle: Any, sites: Any, request: bytes) -> pb.JobSpec:
         spec.recipient = RecipientKey.generate().public_raw
     if job.enclave and lie.get("site"):
         spec.sites.append(lie["site"])
+    for field, value in lie.get("start" if job.enclave else "offer", {}).items():
+        if field == "datasets":
+            del spec.datasets[:]
+            spec.datasets.extend(value)
+        elif field in ("recipient", "request"):
+            setattr(spec, field, base64.b64decode(value))
+        else:
+            setattr(spec, field, value)
     return spec
 
 

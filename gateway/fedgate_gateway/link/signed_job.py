@@ -1,0 +1,63 @@
+"""Whether a job is what its submitter signed: a site and an enclave each ask for themselves.
+
+Everything in a gateway's description of a job that a submitter chooses is compared with the signed
+request, so that afterwards the two are one truth.
+"""
+
+from __future__ import annotations
+
+import time
+
+from fedgate.codes import Code
+from fedgate.errors import Denied
+from fedgate.manifest import Manifest
+from fedgate.notice import Notice
+from fedgate_gateway.config import ProjectConfig
+from fedgate_gateway.governance import SignedRequest, check_job, verify_request
+from fedgate_gateway.link.spec import Spec
+from fedgate_gateway.link.terms import fingerprint
+
+
+def verify_signature(spec: Spec, project: ProjectConfig) -> SignedRequest:
+    """Who signed it, by the project's keys, and that it counts now; raises :class:`Denied`.
+
+    Needs no bundle: what nobody signed is not even fetched.
+    """
+    return verify_request(
+        spec.request,
+        submitters=project.submitter_keys(),
+        gateways=project.gateway_keys(),
+        now=time.time(),
+    )
+
+
+def verify_job(
+    signed: SignedRequest, spec: Spec, project: ProjectConfig, manifest: Manifest
+) -> None:
+    """Field by field; ``manifest`` is what the caller read in the bundle by itself.
+
+    Raises :class:`Denied` for the first difference.
+    """
+    check_job(
+        signed,
+        project=spec.project,
+        bundle=spec.bundle,
+        name=spec.name,
+        submitter=spec.submitter,
+        sites=spec.sites,
+        datasets=spec.datasets,
+        min_sites=spec.min_sites,
+        config=spec.config,
+        task_seconds=spec.task_seconds,
+        recipient_fingerprint=fingerprint(spec.recipient) if spec.recipient else "",
+        members=project.members,
+        workload_name=manifest.name,
+        workload_min_sites=manifest.min_sites,
+    )
+    if spec.min_sites < manifest.min_sites:
+        raise Denied(
+            f"the workload needs at least {manifest.min_sites} sites",
+            why=f"the job goes on with {spec.min_sites}",
+            remedy="submit it with more sites",
+            notice=Notice(Code.REQUEST_CHANGED),
+        )
