@@ -119,7 +119,7 @@ def test_a_recipient_that_the_project_does_not_list_is_refused() -> None:
     for wrong in (b"the gateway's own key", b""):
         with pytest.raises(Denied):
             check_recipient(listed, wrong)
-    clear = Release(model="clear", artifacts="never", logs="never")
+    clear = Release(model="clear", artifacts="never", logs="never", metrics="never")
     check_recipient(project(release=clear), b"")  # nothing is sealed to anybody
 
 

@@ -42,6 +42,8 @@ def collect(submitter: Submitter, job: str, scratch: Path) -> Iterator[Found]:
                 shutil.copytree(item.path, workspace, dirs_exist_ok=True)
             elif item.kind == "log":
                 log = item.path
+            elif item.kind == "metrics":
+                item.path.replace(workspace / item.path.name)
         for item in released:  # after the artifacts: ours is the name
             if item.kind == "model":
                 item.path.replace(workspace / item.path.name)

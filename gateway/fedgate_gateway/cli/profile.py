@@ -41,8 +41,9 @@ class Profile(Section):
     audit_key: str = ""
     #: The project of jobs that name none.
     project: str = ""
-    #: Kinds of outputs ("model", "artifacts", "log") that are accepted although nobody signed them,
-    #: because the project releases them in clear. Whoever runs the gateway can change those.
+    #: Kinds of outputs ("model", "artifacts", "metrics", "log") that are accepted although nobody
+    #: signed them, because the project releases them in clear. Whoever runs the gateway can
+    #: change those.
     clear: tuple[str, ...] = ()
     #: Adapters that may look at a directory before it is submitted; loading one runs its code.
     adapters: tuple[str, ...] = ("flower", "flare")

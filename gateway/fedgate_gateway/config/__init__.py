@@ -13,9 +13,10 @@ from fedgate_gateway.config.programs import (
     Runtime,
     SiteConfig,
 )
-from fedgate_gateway.config.project import Member, ProjectConfig, Release
+from fedgate_gateway.config.project import METRIC_NAME, Member, ProjectConfig, Release
 
 __all__ = [
+    "METRIC_NAME",
     "ChildLimits",
     "Dataset",
     "EnclaveConfig",

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import rfc8785
 from pydantic import Field, field_validator, model_validator
@@ -19,6 +19,9 @@ from fedgate.codes import Code
 from fedgate.errors import Denied
 from fedgate.notice import Notice
 from fedgate_gateway.config.base import Section
+
+#: What the name of a metric that is shown in clear looks like.
+METRIC_NAME = r"^[A-Za-z][A-Za-z0-9_./-]{0,63}$"
 
 
 class Member(Section):
@@ -52,8 +55,14 @@ class Release(Section):
     artifacts: Literal["sealed", "clear", "never"] = "sealed"
     #: The coordinator's output.
     logs: Literal["clear", "sealed", "never"] = "sealed"
-    #: Numbers of rounds, as events of the job.
-    metrics: Literal["clear", "never"] = "clear"
+    #: Numbers of rounds. "sealed": an output for the submitter; "clear": as well, those of
+    #: `metric_names` are events of the job and stand in the audit log.
+    metrics: Literal["clear", "sealed", "never"] = "sealed"
+    #: Names whose values are shown with metrics = "clear". A workload chooses the values: whoever
+    #: sees them can be told anything in them.
+    metric_names: tuple[Annotated[str, Field(pattern=METRIC_NAME)], ...] = Field(
+        default=(), max_length=64
+    )
     #: No model leaves that fewer sites than this contributed to.
     minimum_cohort: int = Field(default=1, ge=1)
     #: The largest archive of artifacts; beyond it the job fails. Frameworks may leave their model

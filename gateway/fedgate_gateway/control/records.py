@@ -65,6 +65,7 @@ class JobSite:
 class OutputKind(enum.StrEnum):
     MODEL = "model"
     ARTIFACTS = "artifacts"
+    METRICS = "metrics"
     LOG = "log"
 
 

@@ -26,6 +26,12 @@ from fedgate_gateway.pki.private_files import private_folder
 from fedgate_gateway.pki.signing_keys import load_or_create_signing_key
 from fedgate_gateway.sealed.keys import RecipientKey
 
+#: What frameworks and their examples usually call their numbers; shown in clear.
+_METRIC_NAMES = (
+    "accuracy", "auc", "f1", "loss", "mse", "score",
+    "eval_accuracy", "eval_loss", "test_accuracy", "test_loss", "train_accuracy", "train_loss",
+    "val_accuracy", "val_loss", "train-loss",
+)  # fmt: skip
 _GATEWAY = """\
 # The gateway: API, scheduling, relay of sealed messages, audit log.
 #   fedgate gateway --config gateway.toml
@@ -103,6 +109,7 @@ class Writer:
                 "artifacts": "sealed",
                 "logs": "sealed",
                 "metrics": "clear",
+                "metric_names": list(_METRIC_NAMES),
                 "minimum_cohort": 2,
             },
             "members": {name: {"identity": self._identity(name)} for name in self._sites},

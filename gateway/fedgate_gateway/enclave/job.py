@@ -31,6 +31,7 @@ from fedgate_gateway.enclave.attendance import Attendance
 from fedgate_gateway.enclave.conductor import Conductor, Published
 from fedgate_gateway.enclave.dispatcher import Dispatcher
 from fedgate_gateway.enclave.job_log import JobLog
+from fedgate_gateway.enclave.job_metrics import JobMetrics
 from fedgate_gateway.enclave.release import ReleaseGate
 from fedgate_gateway.enclave.reports import Reports
 from fedgate_gateway.enclave.sessions import Sessions
@@ -99,9 +100,10 @@ class EnclaveJob:
         self._turns = Turns(_LARGE_AT_A_TIME)
         self._running = False
         rules = project.release
+        self._metrics = JobMetrics(rules)
         self._reports = Reports(
             spec.job, link.send,
-            metrics=rules.metrics == "clear", logs=rules.logs == "clear", log_bytes=rules.log_bytes,
+            metrics=self._metrics, logs=rules.logs == "clear", log_bytes=rules.log_bytes,
         )  # fmt: skip
         self._terms = project_terms(
             project, job=spec.job, bundle=spec.bundle, sites=spec.sites, min_sites=spec.min_sites,
@@ -258,6 +260,7 @@ class EnclaveJob:
             released["cohort"] = sorted(published.cohort)
         if self._conductor.child is not None:
             released["artifact_bytes"] = await gate.artifacts(self._conductor.child.scratch.path)
+        released["metrics_bytes"] = await gate.metrics(self._metrics.lines())
         released["log_bytes"] = await gate.log(self._log)
         self._reports.audit("released", {**released, "recipient": self._terms.recipient})
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fedgate.notice import Notice
 from fedgate.task import Round
 from fedgate_gateway.enclave import round_record
+from fedgate_gateway.enclave.job_metrics import JobMetrics
 from fedgate_gateway.enclave.round_tracker import Unrecorded
 from fedgate_proto.v1 import link_pb2 as pb
 
@@ -22,14 +23,14 @@ _LOG_BATCH = 16 * 1024
 
 
 class Reports:
-    """Of one job. Metrics and log lines are included only where the release rules say "clear"."""
+    """Of one job. Log lines are included only where the release rules say "clear"."""
 
     def __init__(
         self,
         job: str,
         send: Callable[[pb.PeerMessage], None],
         *,
-        metrics: bool,
+        metrics: JobMetrics,
         logs: bool,
         log_bytes: int,
     ) -> None:
@@ -63,10 +64,12 @@ class Reports:
         )
 
     def round(self, finished: Round) -> None:
-        metrics = _finite(finished.metrics) if self._metrics else {}
-        self._event("round", round_record.event(finished, metrics))
-        for entry in round_record.entries(finished, metrics):
-            self.audit(round_record.kind_of(finished), entry)
+        self._metrics.keep(finished.number, str(finished.kind), finished.metrics)
+        metrics, left_out = self._metrics.clear(finished.metrics)
+        told = replace(finished, metrics_left_out=finished.metrics_left_out + left_out)
+        self._event("round", round_record.event(told, metrics))
+        for entry in round_record.entries(told, metrics):
+            self.audit(round_record.kind_of(told), entry)
 
     def unrecorded(self, found: Unrecorded) -> None:
         """At the end of the job: late answers and tasks that went nowhere."""
@@ -74,8 +77,11 @@ class Reports:
             self.audit(kind, entry)
 
     def metrics(self, number: int, metrics: Mapping[str, float]) -> None:
-        if self._metrics and metrics:
-            self._event("metrics", {"round": number, "metrics": _finite(metrics)})
+        """What the coordinator published."""
+        self._metrics.keep(number, "published", metrics)
+        told, left_out = self._metrics.clear(metrics)
+        if told:
+            self._event("metrics", {"round": number, "metrics": told, "metrics_left_out": left_out})
 
     def log(self, data: bytes) -> None:
         """Coordinator output; whole lines go out, a few times a second."""
@@ -95,8 +101,3 @@ class Reports:
         for start in range(0, len(text), _LOG_BATCH):
             piece = text[start : start + _LOG_BATCH].decode("utf-8", "replace")
             self._event("log", {"text": piece})
-
-
-def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN or infinity."""
-    return {k: (v if math.isfinite(v) else None) for k, v in metrics.items()}

@@ -83,14 +83,17 @@ class _Teller:
 
 def _closing(jobs: JobService, job: JobRecord) -> str:
     """Where the rest is: sealed outputs open with the submitter's key only."""
-    if jobs.get(job.id).state is not JobState.SUCCEEDED:
-        return ""
     sealed = [output for output in jobs.outputs(job.id) if output.sealed]
     if not sealed:
         return ""
-    lines = [f"sealed to your key: `fedgate job result {job.id}` fetches and opens everything\n"]
+    lines = []
+    if jobs.get(job.id).state is JobState.SUCCEEDED:
+        get = f"`fedgate job result {job.id}` fetches and opens everything"
+        lines.append(f"sealed to your key: {get}\n")
     if any(output.kind is OutputKind.LOG for output in sealed):
-        lines.append(f"what the ServerApp printed: `fedgate job logs {job.id}`\n")
+        lines.append(
+            f"what the ServerApp printed, and why anything failed: `fedgate job logs {job.id}`\n"
+        )
     return "".join(lines)
 
 

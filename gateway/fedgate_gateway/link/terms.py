@@ -67,7 +67,7 @@ def project_terms(
         parts=project.parts(),
         sites=sites,
         min_sites=min_sites,
-        release=project.release.model_dump(),
+        release=project.release.model_dump(mode="json"),
         recipient=fingerprint(recipient) if recipient else "",
         sandbox=sandbox,
     )
@@ -83,7 +83,7 @@ def check_recipient(project: ProjectConfig, recipient: bytes) -> None:
     The gateway passes the submitter's key on, so it could pass on one of its own.
     """
     rules = project.release
-    if "sealed" not in (rules.model, rules.artifacts, rules.logs):
+    if "sealed" not in (rules.model, rules.artifacts, rules.logs, rules.metrics):
         return
     if not recipient:
         raise Denied(

@@ -15,11 +15,12 @@ from typing import Any, Final
 from fedgate.errors import InvalidMessage
 from fedgate.notice import Notice, read_notice
 from fedgate.task import Failure, TaskKind
+from fedgate_gateway.config import METRIC_NAME
 from fedgate_gateway.pki import PeerKind
 
 #: Names of metrics, and how many of them one round may tell.
-METRIC_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,63}")
-MOST_METRICS: Final = 64
+_METRIC_NAME: Final = re.compile(METRIC_NAME)
+_MOST_METRICS: Final = 64
 #: Bytes of one entry or event.
 MOST_BYTES: Final = 32 * 1024
 _LOG_CHARS = 64 * 1024
@@ -72,8 +73,8 @@ def _counts_by_round(value: Any, sites: Sites) -> bool:
 def _metrics(value: Any, _: Sites) -> bool:
     return (
         isinstance(value, dict)
-        and len(value) <= MOST_METRICS
-        and all(METRIC_NAME.fullmatch(name) for name in value)
+        and len(value) <= _MOST_METRICS
+        and all(_METRIC_NAME.fullmatch(name) for name in value)
         and all(v is None or _number(v) for v in value.values())
     )
 

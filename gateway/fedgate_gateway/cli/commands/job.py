@@ -69,6 +69,7 @@ def submit(
     from fedgate_gateway.cli.board import watch
     from fedgate_gateway.cli.durations import parse_duration
     from fedgate_gateway.cli.endings import require_success
+    from fedgate_gateway.cli.failed_log import show_end_of_log
     from fedgate_gateway.cli.overrides import parse_overrides
     from fedgate_gateway.cli.progress import JobProgress
     from fedgate_gateway.cli.signing import sign_submission
@@ -100,6 +101,7 @@ def submit(
         print(f"{job['id']} submitted", file=sys.stderr)
         watch(client, [JobProgress.of(job)])
         ended = client.job(job["id"])["job"]
+        show_end_of_log(client, ended, profile)
         require_success(ended)
         _fetch(client, ended, output_dir, profile=profile, format=format, force=False)
 
@@ -257,6 +259,7 @@ def _fetch(
     format: Format,
     force: bool,
 ) -> None:
+    from fedgate_gateway.cli.numbers import last_numbers
     from fedgate_gateway.cli.results import fetch_all
     from fedgate_gateway.cli.submissions import Submissions
 
@@ -269,6 +272,11 @@ def _fetch(
     def people() -> None:
         if fetched:
             output.table(outputs, columns)
+            for item in fetched:
+                if item.kind == "metrics":
+                    print()
+                    columns_of = {"metric": "METRIC", "value": "LAST", "of": "OF", "round": "ROUND"}
+                    output.table(last_numbers(Path(item.path)), columns_of)
         else:
             print(f"{job['id']} released nothing")
 
