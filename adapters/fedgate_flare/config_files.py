@@ -35,6 +35,8 @@ def parse_config(text: str, path: str) -> dict[str, Any]:
         raise InvalidBundle(f"{path}: {error.what}", why=error.why, remedy=error.remedy) from None
     except RecursionError:
         raise InvalidBundle(f"{path} is nested too deeply") from None
+    except Exception as error:  # whatever a reader's library makes of what it did not expect
+        raise InvalidBundle(f"{path} cannot be read", why=repr(error)[:200]) from None
     if not isinstance(value, dict):
         raise InvalidBundle(
             f"{path} must hold an object", why=f"a JSON object, not {type(value).__name__}"
@@ -102,15 +104,22 @@ def _plain(value: Any, path: str) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise InvalidBundle(f"{path}: names must be texts", why=repr(key)[:80])
+            if not _is_text(key):
+                raise InvalidBundle(f"{path} holds half a character", why=ascii(key)[:80])
         return {key: _plain(inner, path) for key, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner, path) for inner in value]
-    if value is None or type(value) in (bool, int, str):
+    if value is None or type(value) in (bool, int) or (type(value) is str and _is_text(value)):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
     raise InvalidBundle(
         f"{path} holds a value that JSON cannot hold",
-        why=f"{value!r}"[:80],
+        why=ascii(value)[:80],
         remedy="put it in quotes if it is meant as a text",
     )
+
+
+def _is_text(value: str) -> bool:
+    """JSON can write halves of characters (surrogates), which no file or message can hold."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)

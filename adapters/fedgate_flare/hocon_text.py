@@ -13,12 +13,20 @@ from typing import Any
 from fedgate.errors import InvalidBundle
 
 #: Its parser is slow; a configuration of a job has a few kilobytes.
-_MAX_BYTES = 128 * 1024
+_MAX_BYTES = 64 * 1024
+#: References to references multiply what they stand for; none of FLARE's templates has any.
+_MAX_REFERENCES = 16
+#: Each is looked at up to the end of its line, and whatever may stand between it and a name.
+_MAX_INCLUDES = 64
+#: Nothing that it repeats can be read in two ways: it takes one step for each character.
 _INCLUDE = re.compile(
-    r"\binclude\b(?:[\s(]|//[^\n]*|\#[^\n]*)*(?:\"|'|required|url|file|package|classpath)",
+    r"\binclude\b(?:[\s(]|//[^\n]*(?:\n|\Z)|\#[^\n]*(?:\n|\Z))*"
+    r"(?:\"|'|required|url|file|package|classpath)",
     re.IGNORECASE,
 )
-_REFERENCE = re.compile(r"\$\{\s*\??\s*([^}]*?)\s*\}")
+_REFERENCE = re.compile(r"\$\{([^}]*)\}")
+#: Quotation marks in a row, as pyhocon tries each of them as the end of a text.
+_QUOTES = re.compile(r'"{16}')
 
 
 def read_hocon(text: str) -> Any:
@@ -34,6 +42,7 @@ def read_hocon(text: str) -> Any:
         ) from None
     if len(text) > _MAX_BYTES:
         raise InvalidBundle("too large for HOCON", why=f"more than {_MAX_BYTES} characters")
+    _check_bounds(text)
     if _INCLUDE.search(text):
         raise InvalidBundle("'include' is not accepted", remedy="put everything into one file")
     try:
@@ -49,8 +58,20 @@ def read_hocon(text: str) -> Any:
     return _plain(tree)
 
 
+def _check_bounds(text: str) -> None:
+    if text.count("${") > _MAX_REFERENCES:
+        raise InvalidBundle(
+            "too many references in HOCON", why=f"more than {_MAX_REFERENCES} times ${{…}}"
+        )
+    if text.lower().count("include") > _MAX_INCLUDES or _QUOTES.search(text):
+        raise InvalidBundle(
+            "not acceptable HOCON",
+            why=f"'include' more than {_MAX_INCLUDES} times, or 16 quotation marks in a row",
+        )
+
+
 def _check_references(text: str, tree: Any) -> None:
-    for name in set(_REFERENCE.findall(text)):
+    for name in {found.strip().removeprefix("?").strip() for found in _REFERENCE.findall(text)}:
         try:
             tree[name]
         except Exception:

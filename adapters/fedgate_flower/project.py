@@ -15,6 +15,8 @@ from fedgate.task import Scalar
 PYPROJECT = "pyproject.toml"
 _LARGEST = 256 * 1024
 _MOST_SETTINGS = 1000
+_TABLE = re.compile(rb"^[ \t]*\[[ \t]*tool[ \t]*\.[ \t]*flwr[ \t]*[.\]]", re.MULTILINE)
+_INT64 = 1 << 63
 _REFERENCE = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 
 
@@ -47,13 +49,19 @@ class FlowerProject:
 
 
 def has_flower_table(text: bytes) -> bool:
-    """Does this pyproject describe a Flower app? Never raises."""
+    """Does this pyproject describe a Flower app? Never raises.
+
+    One that is no TOML does if a line of it begins the app's table: its author meant one, and
+    :func:`read_project` says what is wrong with it.
+    """
     if len(text) > _LARGEST:
         return False
     try:
         return isinstance(tomllib.loads(text.decode())["tool"]["flwr"]["app"], dict)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (KeyError, TypeError):
         return False
+    except (ValueError, RecursionError):
+        return _TABLE.search(text) is not None
 
 
 def read_project(tree: BundleTree) -> FlowerProject:
@@ -63,7 +71,7 @@ def read_project(tree: BundleTree) -> FlowerProject:
         raise InvalidBundle(f"{PYPROJECT} is too large", why=f"more than {_LARGEST} bytes")
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also for a number of 5,000 digits
         raise InvalidBundle(f"{PYPROJECT} is not valid TOML", why=str(error)) from None
     project = _table(data, "project", "[project]")
     app = _table(
@@ -139,6 +147,10 @@ def _flatten(table: object, lead: str = "") -> dict[str, Scalar]:
         name = f"{lead}{key}"
         if isinstance(value, dict):
             flat |= _flatten(value, f"{name}.")
+        elif type(value) is int and not -_INT64 <= value < _INT64:
+            raise InvalidBundle(
+                f"{name!r} in {where} is too large", why="a TOML integer has 64 bits"
+            )
         elif isinstance(value, bool | int | float | str):
             flat[name] = value
         else:

@@ -11,7 +11,13 @@ from stevedore.exception import NoMatches
 
 from fedgate.adapter import Adapter
 from fedgate.bundle import BundleTree
-from fedgate.errors import AdapterFailed, FedgateError, PluginUnavailable, UnknownFramework
+from fedgate.errors import (
+    AdapterFailed,
+    Conflict,
+    FedgateError,
+    PluginUnavailable,
+    UnknownFramework,
+)
 from fedgate.front_door import FrontDoor
 from fedgate.side_door import SideDoor
 
@@ -83,22 +89,36 @@ def load_side_door(name: str, *, allowed: Collection[str] | None = None) -> Side
 
 
 def recognise(tree: BundleTree, *, allowed: Collection[str] | None = None) -> Adapter:
-    """The adapter whose workload this is; raises :class:`UnknownFramework` when none says so."""
+    """The adapter whose workload this is.
+
+    An adapter that does not load or raises is passed over: it must not disable the others. Raises
+    :class:`Conflict` when two say that it is theirs, the error of a broken one when nobody does,
+    and :class:`UnknownFramework` when all were asked.
+    """
     tried = [n for n in names(ADAPTERS) if allowed is None or n in allowed]
     broken: FedgateError | None = None
+    found: dict[str, Adapter] = {}
     for name in tried:
         try:
             adapter = load_adapter(name, allowed=allowed)
-        except PluginUnavailable as error:  # one broken plugin must not disable the others
-            broken = error
-            continue
-        try:
             if adapter.recognises(tree):
-                return adapter
+                found[name] = adapter
+        except PluginUnavailable as error:
+            broken = error
         except Exception as error:
-            raise AdapterFailed(
-                f"adapter {name!r} failed on this bundle", why=repr(error)
-            ) from error
+            broken = AdapterFailed(
+                f"adapter {name!r} failed on this bundle, and no other recognises it",
+                why=repr(error)[:300],
+                remedy=f"report it to the authors of {name!r}, or take it out of `adapters`",
+            )
+    if len(found) > 1:
+        raise Conflict(
+            f"more than one adapter recognises this workload: {', '.join(found)}",
+            why="what would run must not hang on the order in which they are asked",
+            remedy="leave out the files of the frameworks that it is not for",
+        )
+    for adapter in found.values():
+        return adapter
     if broken is not None:
         raise broken
     raise UnknownFramework(

@@ -147,3 +147,20 @@ def test_another_number_of_sites_than_was_written_is_refused(written):
     assert Federation(written.root, examples=False).sites == SITES
     with pytest.raises(InvalidConfig, match="has 2 sites, not 3"):
         Federation(written.root, sites=3, examples=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max_jobs = 99999999999999999999", "max_jobs: an integer has 64 bits"),
+        ("[runtime.limits]\nopen_files = [1, {x = -9223372036854775809}]", r"open_files.*64 bits"),
+        ("max_jobs = " + "1" * 5000, "not valid TOML"),
+        ("a = " + "[" * 5000, "not valid TOML"),
+        ("name = \n", "line 1"),
+    ],
+    ids=range(5),
+)
+def test_a_configuration_that_no_program_can_hold_is_refused(tmp_path, text, words):
+    (tmp_path / "site.toml").write_text(text)
+    with pytest.raises(InvalidConfig, match=words):
+        load_config(SiteConfig, tmp_path / "site.toml")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from fedgate.errors import InvalidBundle
@@ -85,3 +87,50 @@ def test_absurd_sizes_are_refused_before_parsing():
         parse_config("a=1\n" * 100_000, "x.conf")
     with pytest.raises(InvalidBundle, match="too large"):
         parse_config("#" * (2 << 20), "x.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        # 300 bytes of this took longer than the universe is old, in a thread that held the GIL
+        ("include " + "#" * 280, "x.conf"),
+        ("include " + "//" * 140, "x.conf"),
+        ("include #x" * 60, "x.conf"),
+        ("a = ${" + " " * 60_000, "x.conf"),
+        ('a = """' + '"' * 60_000 + "x", "x.conf"),
+        ("a = x\n" + "a = ${a}${a}\n" * 40, "x.conf"),
+        ("\n".join(f"k{n}: [1, 2, 3, 4, 5]" for n in range(12_000)), "x.yml"),
+        ("a: [" + "x, " * 80_000 + "x]", "x.yml"),
+    ],
+)
+def test_what_is_read_costs_time_in_proportion(text, path):
+    before = time.process_time()
+    with pytest.raises(InvalidBundle):
+        parse_config(text, path)
+    assert time.process_time() - before < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("a: " + "1" * 5000, "x.yml"),
+        ("a: !!int x", "x.yml"),
+        ("a: !!float x", "x.yml"),
+        ("a: !!timestamp 99", "x.yml"),
+        ("a: !!omap [a]", "x.yml"),
+        ("a: !own x", "x.yml"),
+        ("a: \ud800", "x.yml"),
+        ('{"a": ' + "1" * 5000 + "}", "x.json"),
+        ('{"a": "\\ud800"}', "x.json"),
+        ('{"\\ud800": 1}', "x.json"),
+        ("a = " + "1" * 5000, "x.conf"),
+        ("a = 99999999999999999999 days", "x.conf"),
+    ],
+)
+def test_whatever_a_library_makes_of_it_the_bundle_is_at_fault(text, path):
+    with pytest.raises(InvalidBundle):
+        parse_config(text, path)
+
+
+def test_what_looks_like_a_number_and_is_none_is_a_text():
+    assert parse_config("a: ._\nb: .5\nc: ._1", "x.yml") == {"a": "._", "b": 0.5, "c": "._1"}

@@ -38,8 +38,9 @@ def load_config(kind: type[T], path: Path) -> T:
             why=str(error.strerror or error),
             remedy="give the right path, or create one with `fedgate dev`",
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of an absurd number
         raise InvalidConfig(f"{path} is not valid TOML", why=str(error)) from error
+    _check_integers(data, path)
     try:
         return kind.model_validate(data, context={"base": path.resolve().parent})
     except ValidationError as error:
@@ -47,3 +48,17 @@ def load_config(kind: type[T], path: Path) -> T:
             f"{'.'.join(str(p) for p in e['loc']) or 'file'}: {e['msg']}" for e in error.errors()
         )
         raise InvalidConfig(f"{path} is not a valid configuration", why=problems) from error
+
+
+def _check_integers(value: Any, path: Path, where: str = "") -> None:
+    """A TOML integer has 64 bits. Python's reader takes larger ones, which later fail anywhere."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_integers(inner, path, f"{where}.{key}" if where else key)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_integers(inner, path, where)
+    elif type(value) is int and not -(1 << 63) <= value < 1 << 63:
+        raise InvalidConfig(
+            f"{path} is not a valid configuration", why=f"{where}: an integer has 64 bits at most"
+        )

@@ -52,18 +52,19 @@ class PlainAdapter(Adapter):
     def inspect(self, tree: BundleTree) -> Manifest:
         try:
             data = tomllib.loads(tree.text(_FILE))
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidBundle(f"{_FILE} is not valid TOML", why=str(error)) from error
         name, module, rounds = (data.get(k) for k in ("name", "module", "rounds"))
         if not isinstance(name, str) or not isinstance(module, str) or module not in tree:
             raise InvalidBundle(f"{_FILE} must name the workload and its module, a file of it")
         if type(rounds) is not int or not 0 < rounds <= 10_000:
             raise InvalidBundle(f"{_FILE} must say how many rounds to run, from 1 to 10000")
-        config: dict[str, Scalar] = {**data.get("config", {}), "rounds": rounds}
-        if any(not isinstance(v, bool | int | float | str) for v in config.values()):
+        given = data.get("config", {})
+        if not isinstance(given, dict) or not all(map(_is_setting, given.values())):
             raise InvalidBundle(
-                f"the config in {_FILE} may hold numbers, strings and booleans only"
+                f"the config in {_FILE} may hold numbers of 64 bits, strings and booleans only"
             )
+        config: dict[str, Scalar] = {**given, "rounds": rounds}
         return Manifest(self.framework, name, config=config, entry_points={"worker": module})
 
     def coordinate(self, workload: Workload, federation: Federation) -> None:
@@ -97,6 +98,12 @@ class PlainWorker:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _is_setting(value: object) -> bool:
+    if type(value) is int:
+        return -(1 << 63) <= value < 1 << 63
+    return isinstance(value, bool | float | str)
 
 
 def _config(workload: Workload) -> dict[str, Scalar]:
