@@ -47,9 +47,6 @@ test: $(STAMP) ## the whole test suite
 torture: $(STAMP) ## minutes of load, kills, stalls and damaged input
 	@$(BIN)/python -m pytest -m torture $(TESTS)
 
-torture: $(STAMP) ## what breaks programs: damaged inputs, kills, stalls, cuts; minutes (SEED=... for others)
-	@$(BIN)/python -m pytest -m torture -n $(JOBS) tests/torture
-
 lint: $(STAMP) ## style, format, types (strict), and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
