@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedgate.errors import NotFound
-from fedgate_gateway.audit.note import VerifierKey
+
+if TYPE_CHECKING:
+    from fedgate_gateway.audit.note import VerifierKey
 
 _PREFIX = "audit-checkpoint"
 
