@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -14,6 +15,8 @@ from fedgate.task import Failure, Result, Round, Task, TaskError, TaskKind
 from fedgate_gateway.enclave import round_tracker as module
 from fedgate_gateway.enclave.round_record import entries, event, kind_of, unrecorded
 from fedgate_gateway.enclave.round_tracker import ROUND_IDLE, RoundTracker
+from fedgate_gateway.pki import PeerKind
+from fedgate_gateway.relay import facts
 
 EVALUATE, TRAIN = TaskKind.EVALUATE, TaskKind.TRAIN
 GONE = TaskError(Failure.UNAVAILABLE, "its session ended")
@@ -280,3 +283,25 @@ class AnyCourse(RuleBasedStateMachine):
 
 AnyCourse.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestAnyCourse = AnyCourse.TestCase
+
+
+def test_the_gateway_takes_every_record_of_a_round() -> None:
+    b = Book()
+    b.tracker.unreached(Task("x", "c", TRAIN, 1), Failure.UNAVAILABLE)
+    b.answer(b.sent("a"), metrics={"loss": 1.0})
+    late = b.sent("b")
+    b.answer(late, error=GONE)
+    b.idle()
+    b.tracker.late(late, 7)
+    b.sent("a", 2)
+    b.tracker.close()
+    b.tracker.unrecorded.unsent += 1
+    sites = {"a", "b", "c"}
+    for told in b.rounds:
+        facts.event(json.dumps({"kind": "round", **event(told, told.metrics)}), sites)
+        for written in entries(told, told.metrics):
+            facts.entry(PeerKind.ENCLAVE, kind_of(told), json.dumps(written), sites)
+    others = list(unrecorded(b.tracker.unrecorded))
+    assert [kind for kind, _ in others] == ["round.late", "round.unsent"]
+    for kind, found in others:
+        facts.entry(PeerKind.ENCLAVE, kind, json.dumps(found), sites)
