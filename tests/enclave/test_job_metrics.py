@@ -22,7 +22,10 @@ NUMBERS = {"loss": 0.5, SECRET: 7.25, "accuracy": math.nan}
 def told(**rules: Any) -> tuple[list[pb.PeerMessage], JobMetrics]:
     sent: list[pb.PeerMessage] = []
     metrics = JobMetrics(Release(**rules))
-    reports = Reports("job-1", sent.append, metrics=metrics, logs=False, log_bytes=0)
+    reports = Reports(
+        "job-1", ["a"], sent.append,
+        metrics=metrics, logs=False, log_bytes=0, on_unwritable=pytest.fail,
+    )  # fmt: skip
     reports.round(Round(1, TaskKind.TRAIN, ("a",), metrics=NUMBERS))
     reports.metrics(1, NUMBERS)
     return sent, metrics

@@ -15,8 +15,8 @@ from fedgate.task import Failure, Result, Round, Task, TaskError, TaskKind
 from fedgate_gateway.enclave import round_tracker as module
 from fedgate_gateway.enclave.round_record import entries, event, kind_of, unrecorded
 from fedgate_gateway.enclave.round_tracker import ROUND_IDLE, RoundTracker
+from fedgate_gateway.link import facts
 from fedgate_gateway.pki import PeerKind
-from fedgate_gateway.relay import facts
 
 EVALUATE, TRAIN = TaskKind.EVALUATE, TaskKind.TRAIN
 GONE = TaskError(Failure.UNAVAILABLE, "its session ended")

@@ -10,8 +10,8 @@ import pytest
 from fedgate.codes import Code
 from fedgate.errors import InvalidMessage
 from fedgate.notice import Notice
+from fedgate_gateway.link import facts
 from fedgate_gateway.pki import PeerKind
-from fedgate_gateway.relay import facts
 
 SITES = {"site-1", "site-2"}
 ROUND = {

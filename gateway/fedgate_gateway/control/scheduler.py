@@ -24,8 +24,8 @@ from fedgate_gateway.control.faults import Faults
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import BundleRecord, Decision, JobRecord, JobSite
 from fedgate_gateway.control.state import GatewayState
+from fedgate_gateway.link import facts
 from fedgate_gateway.pki import PeerKind
-from fedgate_gateway.relay import facts
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_gateway.relay.router import Route, Router
 from fedgate_gateway.relay.spool import CargoSpool

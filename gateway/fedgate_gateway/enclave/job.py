@@ -102,8 +102,9 @@ class EnclaveJob:
         rules = project.release
         self._metrics = JobMetrics(rules)
         self._reports = Reports(
-            spec.job, link.send,
+            spec.job, spec.sites, link.send,
             metrics=self._metrics, logs=rules.logs == "clear", log_bytes=rules.log_bytes,
+            on_unwritable=self._fail,
         )  # fmt: skip
         self._terms = project_terms(
             project, job=spec.job, bundle=spec.bundle, sites=spec.sites, min_sites=spec.min_sites,
@@ -262,7 +263,7 @@ class EnclaveJob:
             released["artifact_bytes"] = await gate.artifacts(self._conductor.child.scratch.path)
         released["metrics_bytes"] = await gate.metrics(self._metrics.lines())
         released["log_bytes"] = await gate.log(self._log)
-        self._reports.audit("released", {**released, "recipient": self._terms.recipient})
+        self._reports.released(**released, recipient=self._terms.recipient)
 
     def _gate(self, published: Published | None) -> ReleaseGate:
         facts = BoxFacts()
@@ -281,8 +282,7 @@ class EnclaveJob:
             await child.stop()
         self._reports.flush()
         self._reports.unrecorded(self._conductor.rounds.unrecorded)
-        for row in self._traffic.rows(self._frames):
-            self._reports.audit("frames.passed", row)
+        self._reports.frames(self._traffic.rows(self._frames))
         if error is not None:
             self._log.tell(str(error))
         for site in self.spec.sites:

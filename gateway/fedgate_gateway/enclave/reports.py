@@ -6,16 +6,18 @@ Counts, sizes, names from configuration, and :class:`~fedgate.notice.Notice`; ne
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fedgate.errors import InvalidMessage
 from fedgate.notice import Notice
 from fedgate.task import Round
 from fedgate_gateway.enclave import round_record
 from fedgate_gateway.enclave.job_metrics import JobMetrics
 from fedgate_gateway.enclave.round_tracker import Unrecorded
+from fedgate_gateway.link.report import Entry, Event
+from fedgate_gateway.pki import PeerKind
 from fedgate_proto.v1 import link_pb2 as pb
 
 _LOG_EVERY = 0.2
@@ -28,60 +30,86 @@ class Reports:
     def __init__(
         self,
         job: str,
+        sites: Sequence[str],
         send: Callable[[pb.PeerMessage], None],
         *,
         metrics: JobMetrics,
         logs: bool,
         log_bytes: int,
+        on_unwritable: Callable[[InvalidMessage], None],
     ) -> None:
+        """``on_unwritable`` hears of what the log does not take: the job must not go on."""
         self._job = job
+        self._sites = sites
         self._send = send
         self._metrics = metrics
         self._logs = logs
         self._log_left = log_bytes
+        self._on_unwritable = on_unwritable
         self._pending = b""
         self._timer: asyncio.TimerHandle | None = None
 
-    def site_state(self, site: str, state: str, notice: Notice | None = None) -> None:
-        told = {} if notice is None else {"notice": notice.to_text()}
-        self._event("site-state", {"site": site, "state": state, **told})
+    # -- the audit log -------------------------------------------------------------------------
 
     def session_opened(self, site: str, *, transcript: bytes, evidence: str) -> None:
         told = {"site": site, "transcript": transcript.hex(), "evidence": evidence}
-        self.audit("session.opened", told)
+        self._audit("session.opened", **told)
 
     def session(self, kind: str, site: str, notice: Notice) -> None:
         """``session.ended``, ``session.refused`` or ``site.left``."""
-        self.audit(kind, {"site": site, "notice": notice.to_text()})
+        self._audit(kind, notice, site=site)
 
-    def _event(self, kind: str, data: Mapping[str, Any]) -> None:
-        text = json.dumps({"kind": kind, **data}, default=str)
-        self._send(pb.PeerMessage(report=pb.JobReport(job=self._job, event=text)))
+    def released(self, **told: Any) -> None:
+        """Raises :class:`InvalidMessage`: what is not written down must not count as released."""
+        self._write("released", None, told)
 
-    def audit(self, kind: str, data: Mapping[str, Any]) -> None:
-        self._send(
-            pb.PeerMessage(audit=pb.AuditReport(job=self._job, kind=kind, data=json.dumps(data)))
-        )
+    def frames(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self._audit("frames.passed", **row)
 
     def round(self, finished: Round) -> None:
         self._metrics.keep(finished.number, str(finished.kind), finished.metrics)
         metrics, left_out = self._metrics.clear(finished.metrics)
         told = replace(finished, metrics_left_out=finished.metrics_left_out + left_out)
-        self._event("round", round_record.event(told, metrics))
+        self._event("round", **round_record.event(told, metrics))
         for entry in round_record.entries(told, metrics):
-            self.audit(round_record.kind_of(told), entry)
+            self._audit(round_record.kind_of(told), **entry)
 
     def unrecorded(self, found: Unrecorded) -> None:
         """At the end of the job: late answers and tasks that went nowhere."""
         for kind, entry in round_record.unrecorded(found):
-            self.audit(kind, entry)
+            self._audit(kind, **entry)
+
+    def _audit(self, kind: str, notice: Notice | None = None, /, **told: Any) -> None:
+        try:
+            self._write(kind, notice, told)
+        except InvalidMessage as error:
+            self._on_unwritable(error)
+
+    def _write(self, kind: str, notice: Notice | None, told: Mapping[str, Any]) -> None:
+        entry = Entry(PeerKind.ENCLAVE, kind, self._sites, notice, **told)
+        report = pb.AuditReport(job=self._job, kind=entry.name, data=entry.text)
+        self._send(pb.PeerMessage(audit=report))
+
+    # -- those who watch -----------------------------------------------------------------------
+
+    def site_state(self, site: str, state: str, notice: Notice | None = None) -> None:
+        self._event("site-state", notice, site=site, state=state)
+
+    def _event(self, kind: str, notice: Notice | None = None, /, **told: Any) -> None:
+        try:
+            event = Event(kind, self._sites, notice, **told)
+        except InvalidMessage as error:
+            self._on_unwritable(error)
+            return
+        self._send(pb.PeerMessage(report=pb.JobReport(job=self._job, event=event.text)))
 
     def metrics(self, number: int, metrics: Mapping[str, float]) -> None:
         """What the coordinator published."""
         self._metrics.keep(number, "published", metrics)
         told, left_out = self._metrics.clear(metrics)
         if told:
-            self._event("metrics", {"round": number, "metrics": told, "metrics_left_out": left_out})
+            self._event("metrics", round=number, metrics=told, metrics_left_out=left_out)
 
     def log(self, data: bytes) -> None:
         """Coordinator output; whole lines go out, a few times a second."""
@@ -100,4 +128,4 @@ class Reports:
         text, self._pending = self._pending, b""
         for start in range(0, len(text), _LOG_BATCH):
             piece = text[start : start + _LOG_BATCH].decode("utf-8", "replace")
-            self._event("log", {"text": piece})
+            self._event("log", text=piece)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fedgate.task import Frame, frame_allowed
+from fedgate_gateway.link.facts import FRAME_NAME
 
 Direction = Literal["in", "out"]  # as seen from the site
 #: Names come from job code: beyond this many, what is left is counted together.
 _NAMES = 256
 _OTHERS = "others"
 _UNDECLARED = "undeclared"
+_NAME = re.compile(FRAME_NAME)
+
+
+def told_as(name: str, declared: Sequence[str]) -> str:
+    """The frame's name in reports: as bundle or configuration ``declared`` it before anything ran.
+
+    What job code names otherwise, or declares in other characters than names have, has none.
+    """
+    rules = (r for r in declared if frame_allowed(name, (r,)) and _NAME.fullmatch(r))
+    return next(rules, _UNDECLARED)
 
 
 @dataclass
@@ -37,7 +49,7 @@ class Traffic:
         """
         totals: dict[tuple[str, str, Direction], list[int]] = {}
         for (site, name, direction), (n, size) in self.totals.items():
-            frame = next((rule for rule in declared if frame_allowed(name, (rule,))), _UNDECLARED)
+            frame = told_as(name, declared)
             total = totals.setdefault((site, frame, direction), [0, 0])
             total[0] += n
             total[1] += size

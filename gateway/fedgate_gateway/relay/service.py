@@ -24,11 +24,10 @@ from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import OutputKind
 from fedgate_gateway.control.scheduler import Scheduler
 from fedgate_gateway.control.state import GatewayState
-from fedgate_gateway.link import methods
+from fedgate_gateway.link import facts, methods
 from fedgate_gateway.link.framing import data_of
 from fedgate_gateway.open_calls import OpenCall, OpenCalls
 from fedgate_gateway.pki import PeerKind, peer_of
-from fedgate_gateway.relay import facts
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_gateway.relay.link_shares import LinkShares
 from fedgate_gateway.relay.router import Router

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import shutil
 from collections.abc import Coroutine
@@ -19,8 +18,10 @@ from fedgate_gateway.config import ProjectConfig, SiteConfig, load_config
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient, load_identity
 from fedgate_gateway.link.methods import PROTOCOL
+from fedgate_gateway.link.report import Entry
 from fedgate_gateway.link.request_book import RequestBook
 from fedgate_gateway.link.spec import Spec
+from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.policy import digest
 from fedgate_gateway.sandbox.choose import open_sandbox
 from fedgate_gateway.site.decision import Decider, Examined, examine
@@ -163,7 +164,7 @@ class SiteAgent:
             job = await self._make(message)
         except FedgateError as error:
             log.warning("job %s: cannot join: %s", message.job, error)
-            self._audit(message.job, "site.refused", {"notice": public(error).to_text()})
+            self._audit(message.job, Entry(PeerKind.SITE, "site.refused", (), public(error)))
             self.link.send(
                 pb.PeerMessage(
                     session_closed=pb.SessionClosed(
@@ -235,10 +236,9 @@ class SiteAgent:
         if ended is not None:
             ended.forget()
 
-    def _audit(self, job: str, kind: str, data: dict[str, Any]) -> None:
-        self.link.send(
-            pb.PeerMessage(audit=pb.AuditReport(job=job, kind=kind, data=json.dumps(data)))
-        )
+    def _audit(self, job: str, entry: Entry) -> None:
+        report = pb.AuditReport(job=job, kind=entry.name, data=entry.text)
+        self.link.send(pb.PeerMessage(audit=report))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

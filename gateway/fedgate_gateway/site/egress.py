@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from fedgate.errors import Denied, FedgateError
-from fedgate.notice import public
-from fedgate.task import Failure, Frame, Result, TaskError, frame_allowed
+from fedgate.notice import Notice, public
+from fedgate.task import Failure, Frame, Result, TaskError
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Incoming
 from fedgate_gateway.child.memory import Buffer, Pool
@@ -16,12 +17,19 @@ from fedgate_gateway.link import cargo
 from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.packet import INLINE_MODEL, INLINE_NOTE, Packet
+from fedgate_gateway.link.traffic import told_as
 from fedgate_gateway.sealed import MAX_BODY, CargoKey, LetterKind
 from fedgate_gateway.site.guard import EgressGuard, Flooded, denied
 
 log = logging.getLogger(__name__)
 #: Names of refused frames that are reported, each once.
 _REFUSED_NAMES = 50
+
+
+class Report(Protocol):
+    """Writes an entry into the audit log."""
+
+    def __call__(self, kind: str, notice: Notice, /, **told: str) -> None: ...
 
 
 class Egress:
@@ -38,7 +46,7 @@ class Egress:
         guard: EgressGuard,
         link: LinkClient,
         channel: Callable[[], Channel | None],
-        report: Callable[[str, dict[str, str]], None],
+        report: Report,
         tell: Callable[[str], None],
         on_flood: Callable[[FedgateError], None],
         known: Sequence[str],
@@ -83,7 +91,7 @@ class Egress:
                 self._guard.check_result(result, None)
         except FedgateError as error:
             self._tell(f"the egress guard refused a result: {error}")
-            self._report("egress.refused", {"notice": public(error).to_text()})
+            self._report("egress.refused", public(error))
             self.fail(result.task, Failure.REFUSED, denied(error))
             self._give_back(copy)
             return
@@ -157,8 +165,7 @@ class Egress:
         if name not in self._refused_frames and len(self._refused_frames) < _REFUSED_NAMES:
             self._refused_frames.add(name)
             self._tell(f"the egress guard refused {name!r}: {error}")
-            rule = next((r for r in self._known if frame_allowed(frame.name, (r,))), "undeclared")
-            self._report("frame.refused", {"frame": rule, "notice": public(error).to_text()})
+            self._report("frame.refused", public(error), frame=told_as(name, self._known))
 
     def close(self) -> None:
         for task in self._tasks:

@@ -31,10 +31,13 @@ from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.closing import closing
 from fedgate_gateway.link.control import read_control, write_control, write_leaving
+from fedgate_gateway.link.facts import told_rules
 from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.receiver import Received, Receiver
+from fedgate_gateway.link.report import Entry
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import Terms, project_terms
+from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.sandbox.contract import Sandbox
 from fedgate_gateway.sealed import IdentityKey, LetterHeader, LetterKind
 from fedgate_gateway.site.datasets import hand_over
@@ -68,7 +71,7 @@ class SiteJob:
         link: LinkClient,
         identity: IdentityKey,
         sandbox: Sandbox,
-        report: Callable[[str, str, dict[str, Any]], None],
+        report: Callable[[str, Entry], None],
         series: SeriesFolders,
         outputs: SiteOutputs,
     ) -> None:
@@ -81,7 +84,7 @@ class SiteJob:
         self._decider = decider
         self._link = link
         self._sandbox = sandbox
-        self._report = report
+        self._send_entry = report
         self._guard = EgressGuard(config.guard)
         self._work = config.data / "jobs" / spec.job
         self._series = series
@@ -106,7 +109,7 @@ class SiteJob:
         self._egress = Egress(
             spec.job, config.name, guard=self._guard, link=link,
             channel=lambda: self.session.channel,
-            report=lambda kind, data: report(spec.job, kind, data), tell=self._tell_owner,
+            report=self._report, tell=self._tell_owner,
             on_flood=self._flooded, known=(*config.guard.frames, *examined.manifest.frames),
         )  # fmt: skip
 
@@ -114,11 +117,17 @@ class SiteJob:
         decision = self._decider.with_claims(
             self.spec, self._examined.manifest, self.signed, claims, theirs.sandbox
         )
-        self._report(self.spec.job, "enclave.appraised", {
-            "evidence": claims.kind, "hardware": str(claims.hardware).lower(),
-            "measurement": claims.measurement, "sandbox": theirs.sandbox,
-            "rules": [rule.id for rule in decision.reasons],
-        })  # fmt: skip
+        self._report(
+            "enclave.appraised",
+            evidence=claims.kind, hardware=str(claims.hardware).lower(),
+            measurement=claims.measurement, sandbox=theirs.sandbox,
+            rules=told_rules(rule.id for rule in decision.reasons),
+        )  # fmt: skip
+
+    def _report(self, kind: str, notice: Notice | None = None, /, **told: Any) -> None:
+        """Into the audit log; raises :class:`InvalidMessage` for what it does not take."""
+        entry = Entry(PeerKind.SITE, kind, self.spec.sites, notice, **told)
+        self._send_entry(self.spec.job, entry)
 
     # -- the course of a job -----------------------------------------------------------------
 
@@ -169,7 +178,7 @@ class SiteJob:
     def _refuse(self, error: FedgateError) -> str:
         log.warning("job %s: %s", self.spec.job, error)
         self._tell_owner(f"this site refused the job: {error}")
-        self._report(self.spec.job, "site.refused", {"notice": public(error).to_text()})
+        self._report("site.refused", public(error))
         self._leave(error)
         self._tell_closed(error)
         return str(error)
@@ -178,7 +187,7 @@ class SiteJob:
         """The session cannot go on, and the enclave must not wait for us until its deadline."""
         if not self.session.unconfirmed:
             self._tell_owner(f"the session ended: {error}")
-            self._report(self.spec.job, "session.ended", {"notice": public(error).to_text()})
+            self._report("session.ended", public(error))
         self._tell_closed(error)
         self._end(str(error))
 

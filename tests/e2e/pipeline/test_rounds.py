@@ -99,9 +99,8 @@ def test_after_a_stop_only_rounds_that_took_place_are_in_the_log(bench: Any) -> 
 
 
 def test_a_stopped_enclave_leaves_no_round_that_nobody_ran(bench: Any) -> None:
-    job = bench.submit(workload(train="time.sleep(1.5)", rounds=3))
-    log = bench.federation.layout.state("site-1") / "logs" / f"{job}.log"
-    bench.until(lambda: bench.job(job)["state"] == "running" and log.exists())
+    job = bench.submit(workload(train="print('training', flush=True); time.sleep(1.5)", rounds=3))
+    bench.training(job)
     bench.federation.programs["enclave-1"].stop()
     try:
         (broken,) = bench.until(lambda: rounds(bench, job, "round.abandoned"))

@@ -2,6 +2,7 @@
 
 Codes from fixed lists, counts, digests, and names that the gateway knows already. Nothing here is
 a text, so neither a workload nor a peer can write one; a notice is told in the gateway's own words.
+The peer makes its reports by the same schema (:mod:`fedgate_gateway.link.report`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from fedgate.errors import InvalidMessage
@@ -21,9 +22,14 @@ from fedgate_gateway.pki import PeerKind
 #: Names of metrics, and how many of them one round may tell.
 _METRIC_NAME: Final = re.compile(METRIC_NAME)
 _MOST_METRICS: Final = 64
+#: Names of rules of a policy, and how many are told.
+_RULE: Final = re.compile(r"[A-Za-z0-9 _.-]{1,64}")
+_MOST_RULES: Final = 16
 #: Bytes of one entry or event.
 MOST_BYTES: Final = 32 * 1024
 _LOG_CHARS = 64 * 1024
+#: What the name of a frame that is told looks like.
+FRAME_NAME: Final = r"[A-Za-z0-9_.:*/-]{1,200}"
 _MOST = 2**53 - 1
 Sites = Collection[str]
 Check = Callable[[Any, Sites], bool]
@@ -58,9 +64,13 @@ def _failures(value: Any, sites: Sites) -> bool:
     )
 
 
-def _rules(value: Any, sites: Sites) -> bool:
-    matches = _pattern(r"[A-Za-z0-9 _.-]{1,64}")
-    return isinstance(value, list) and len(value) <= 16 and all(matches(v, sites) for v in value)
+def _rules(value: Any, _: Sites) -> bool:
+    return isinstance(value, list) and value == told_rules([v for v in value if type(v) is str])
+
+
+def told_rules(ids: Iterable[str]) -> list[str]:
+    """Names of an owner's rules as the log takes them; one in other characters is not named."""
+    return [name if _RULE.fullmatch(name) else "unnamed" for name in ids][:_MOST_RULES]
 
 
 def _counts_by_round(value: Any, sites: Sites) -> bool:
@@ -91,7 +101,7 @@ def _text(value: Any, _: Sites) -> bool:
 _DIGEST = _pattern(r"sha256:[0-9a-f]{64}|")
 _NAME = _pattern(r"[a-z0-9][a-z0-9_-]{0,62}")
 #: Declared in a bundle or a configuration, before anything ran; or "undeclared".
-_FRAME = _pattern(r"[A-Za-z0-9_.:*/-]{1,200}")
+_FRAME = _pattern(FRAME_NAME)
 _ROUND: Mapping[str, Check] = {
     "round": _count, "task": _one_of(*TaskKind), "part": _count, "parts": _count,
     "sites": _sites, "answered": _sites, "failed": _failures, "unreached": _failures,
