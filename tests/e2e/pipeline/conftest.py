@@ -155,8 +155,8 @@ def make_bench(
             sandbox="process",
         )  # fmt: skip
         made.append(federation)
-        federation.prepare()
-        if edit is not None:
+        if edit is not None:  # in files that are there, before anybody reads them
+            federation.prepare()
             edit(federation.dir)
         for name, program in federation.programs.items():
             other = every or (programs or {}).get(name, gateway if name == "gateway" else "")

@@ -99,7 +99,7 @@ def test_after_a_stop_only_rounds_that_took_place_are_in_the_log(bench: Any) -> 
 
 
 def test_a_stopped_enclave_leaves_no_round_that_nobody_ran(bench: Any) -> None:
-    job = bench.submit(workload(train="print('training', flush=True); time.sleep(1.5)", rounds=3))
+    job = bench.submit(workload(train="print('training', flush=True); time.sleep(20)", rounds=3))
     bench.training(job)
     bench.federation.programs["enclave-1"].stop()
     try:

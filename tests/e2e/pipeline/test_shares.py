@@ -79,8 +79,8 @@ class Memory:
 @pytest.mark.parametrize(
     ("sizes", "ends"),
     [
-        pytest.param([[16 * GIB, 0]], "larger than allowed", id="a body beyond the limit"),
-        pytest.param([[0, 16 * GIB]], "larger than allowed", id="a model beyond the limit"),
+        pytest.param([[16 * GIB, 0]], "malformed or too large", id="a body beyond the limit"),
+        pytest.param([[0, 16 * GIB]], "malformed or too large", id="a model beyond the limit"),
         pytest.param([[200 * MIB, 4 * GIB]] * 30, "", id="bodies"),
         pytest.param([[0, 4 * GIB]] * 30, "", id="models"),
     ],

@@ -39,10 +39,11 @@ async def seal(self: Egress, result: Any, note: bytes, model: Any) -> None:
         await _real(self, result, note, model)
     for note_bytes, model_bytes in ordered.get("announce", ()):
         key = CargoKey.generate(model_bytes) if model_bytes else None
-        packet = Packet(CargoKey.generate(note_bytes) if note_bytes else note, key)
+        body = CargoKey.generate(note_bytes) if note_bytes else note
+        packet = Packet(body, key, task=result.task)
         channel = self._channel()
         assert channel is not None
-        channel.post(LetterKind.RESULT, packet.to_bytes(), task=result.task, cargo=packet.cargo)
+        channel.post(LetterKind.RESULT, packet.to_bytes(), cargo=packet.cargo)
         print("announced", flush=True)
     for size, sent in ordered.get("uploads", ()):
         _hanging.add(asyncio.create_task(upload(self, size, sent)))
