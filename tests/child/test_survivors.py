@@ -39,7 +39,7 @@ def breeder():  # a chain: each forks the next and ends
     if os.fork() == 0:
         os.setsid()
         os.closerange(0, 4096)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 50
         while time.monotonic() < end:
             if os.fork():
                 os._exit(0)
@@ -84,7 +84,7 @@ def below(marker: str) -> list[int]:
     return found
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(condition: Callable[[], object], seconds: float = 40) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

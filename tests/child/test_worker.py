@@ -172,12 +172,12 @@ def test_when_a_parent_is_killed_its_child_and_grandchildren_end(
     try:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"ready\n", (tmp_path / "log").read_text()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 50
         while not processes_below(length) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert processes_below(length)
         os.kill(parent.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while processes_below(length) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert processes_below(length) == []

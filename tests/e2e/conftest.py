@@ -40,7 +40,7 @@ def make(folder: Path, sites: int, **options: Any) -> Federation:
     )
 
 
-def require_nothing_left(folder: Path, seconds: float = 15) -> None:
+def require_nothing_left(folder: Path, seconds: float = 40) -> None:
     deadline = time.monotonic() + seconds
     while (found := leftovers(folder)) and time.monotonic() < deadline:
         time.sleep(0.1)

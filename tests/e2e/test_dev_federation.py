@@ -105,7 +105,7 @@ def test_a_restarted_site_is_told_offline_and_online_again(federation, fedgate):
     profile = federation.profile_path
     assert fedgate(profile, "site", "status", "site-2").code == 0
     federation.programs["site-2"].kill()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 50
     while fedgate(profile, "site", "status", "site-2").code != 69:
         assert time.monotonic() < deadline
     federation.restart("site-2")

@@ -239,7 +239,7 @@ def _holds(path: Path, text: bytes) -> bool:
         return False
 
 
-def _wait_for(done: Any, seconds: float = 30) -> None:
+def _wait_for(done: Any, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline

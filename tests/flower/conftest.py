@@ -179,7 +179,7 @@ def federation(
     enclave.write_text(f"{seconds}{enclave.read_text()}{limits}")
     with made:
         yield made
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 40
     while (left := leftovers(folder)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == {}

@@ -206,7 +206,7 @@ def test_pushed_messages_are_pulled_once_as_they_arrive(world: Callable[..., Wor
     assert len(set(ids)) == 3
     got: list[Message] = []
     first: list[int] = []
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while len(got) < 3 and time.monotonic() < end:
         new = list(here.grid.pull_messages(ids))
         first += [m.metadata.src_node_id for m in new]
@@ -265,7 +265,7 @@ def test_asking_for_nodes_in_a_loop_ends_with_a_deadline(world: Callable[..., Wo
     here.wait.watch_this_thread()
 
     def wait_for_four() -> None:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 40
         while len(list(here.grid.get_node_ids())) < 4 and time.monotonic() < end:
             time.sleep(0.01)
 

@@ -143,7 +143,7 @@ def shell(tmp_path_factory) -> Iterator[Shell]:
         assert connected.code == 0, connected.err
         yield person
         person.close()
-    until = time.monotonic() + 15
+    until = time.monotonic() + 40
     while leftovers(folder) and time.monotonic() < until:
         time.sleep(0.1)
     assert leftovers(folder) == {}

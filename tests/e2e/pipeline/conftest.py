@@ -80,11 +80,11 @@ class Bench:
     def job(self, job: str) -> dict[str, Any]:
         return dict(self.federation.client.job(job)["job"])
 
-    def wait(self, job: str, seconds: float = 30) -> dict[str, Any]:
+    def wait(self, job: str, seconds: float = 60) -> dict[str, Any]:
         """The job once it has ended."""
         return self.until(lambda: (j := self.job(job))["state"] in FINAL and j, seconds)
 
-    def training(self, job: str, seconds: float = 30) -> None:
+    def training(self, job: str, seconds: float = 60) -> None:
         """Returns once every site's worker is in its first task."""
         layout = self.federation.layout
         logs = [layout.state(site) / "logs" / f"{job}.log" for site in self.federation.sites]
@@ -96,7 +96,7 @@ class Bench:
         self.until(begun, seconds)
 
     @staticmethod
-    def until(done: Callable[[], Any], seconds: float = 30) -> Any:
+    def until(done: Callable[[], Any], seconds: float = 60) -> Any:
         deadline = time.monotonic() + seconds
         while not (found := done()):
             assert time.monotonic() < deadline, f"waited {seconds} s"
