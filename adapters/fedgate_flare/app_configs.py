@@ -72,11 +72,15 @@ def components(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     while stack:
         value = stack.pop()
         if isinstance(value, dict):
-            for key in ("path", "class_path", "name"):
-                if isinstance(path := value.get(key), str) and (key != "name" or "args" in value):
-                    args = value.get("args")
-                    yield path, args if isinstance(args, dict) else {}
-                    break
+            args = value.get("args")
+            args = args if isinstance(args, dict) else {}
+            named = [
+                path for key in ("path", "class_path") if isinstance(path := value.get(key), str)
+            ]
+            if not named and "args" in value and isinstance(path := value.get("name"), str):
+                named = [path]
+            for path in named:
+                yield path, args
             stack.extend(value.values())
         elif isinstance(value, list):
             stack.extend(value)

@@ -7,7 +7,7 @@ from typing import Any
 from fedgate.bundle import BundleTree
 from fedgate.errors import InvalidBundle
 from fedgate.manifest import Manifest
-from fedgate_flare import code_frames, demands, needs, signatures
+from fedgate_flare import code, code_frames, demands, guarding, needs, signatures
 from fedgate_flare.app_configs import AppConfig, check_scripts, is_attached, read_config, roles
 from fedgate_flare.job_folder import META_NAMES, JobMeta, locate, read_meta
 from fedgate_flare.unsupported import refuse_unsupported
@@ -45,8 +45,10 @@ def inspect_job(tree: BundleTree) -> Manifest:
         mandatory=meta.mandatory,
         frames=tuple(sorted({*needs.frames_of(configs), *own.frames})),
         attaches=any(is_attached(c.config) for c in configs if c.role == "client"),
-        brings_code=any("/custom/" in path for path in files),
+        guard=guarding.guard_of(meta.raw, configs),
+        brings_code=code.brings_code(files, configs),
         components=tuple(sorted(_classes(configs))),
+        arguments=code.arguments(configs),
         notes=(*_notes(meta, files, configs, signers), *own.notes()),
     )
 
@@ -103,9 +105,9 @@ def _notes(
     meta: JobMeta, files: BundleTree, configs: list[AppConfig], signers: list[str]
 ) -> list[str]:
     notes = [f"signed, and unaltered since, by {signer}" for signer in signers]
-    code = [p for p in files if "/custom/" in p and p.endswith(".py")]
-    if code:
-        notes.append(f"brings its own code: {len(code)} Python files")
+    own = [p for p in files if "/custom/" in p and p.endswith(".py")]
+    if own:
+        notes.append(f"brings its own code: {len(own)} Python files")
     if any(is_attached(config.config) for config in configs if config.role == "client"):
         notes.append("waits at each site for a trainer that its data owner starts")
     if meta.mandatory:

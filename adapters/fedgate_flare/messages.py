@@ -13,6 +13,7 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from nvflare.app_common.app_constant import AppConstants
 
 from fedgate.errors import InvalidMessage
+from fedgate.guard_rules import METRIC_NAME, METRICS
 from fedgate.task import Failure, TaskKind
 
 #: Public properties of a site that may travel with its results: FLContexts collect much else.
@@ -23,7 +24,7 @@ _IDENTITY = frozenset(
 )
 #: Return codes of results that carry an answer.
 ANSWERS = frozenset({ReturnCode.OK, ReturnCode.EARLY_TERMINATION})
-_MAX_METRICS = 1000
+_MAX_METRICS = METRICS  # what strict guards let through
 _SAID, _SAID_CHARS = "__fedgate_said__", 4000
 _KINDS = (
     ("train", TaskKind.TRAIN),
@@ -176,5 +177,6 @@ def _flatten(value: Any, path: str, found: dict[str, float], depth: int) -> None
                 number = float(inner)
             except (TypeError, ValueError, OverflowError):
                 continue
-            if math.isfinite(number):
-                found[f"{path}{key}"[:200]] = number
+            name = f"{path}{key}"[:200]
+            if math.isfinite(number) and METRIC_NAME.fullmatch(name):
+                found[name] = number

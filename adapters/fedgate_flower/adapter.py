@@ -19,6 +19,7 @@ from fedgate.bundle import BundleTree
 from fedgate.manifest import Manifest
 from fedgate_flower import fab
 from fedgate_flower.capabilities import CAPABILITIES
+from fedgate_flower.needs import guard_of
 from fedgate_flower.project import PYPROJECT, has_flower_table, read_project
 from fedgate_flower.version import SUPPORTED, flwr_requirement, names_a_source_tree
 from fedgate_flower.waiting import SETTINGS
@@ -48,6 +49,7 @@ class FlowerAdapter(Adapter):
             entry_points={"coordinator": project.serverapp, "worker": project.clientapp},
             config={**SETTINGS, **project.config},
             dependencies=project.dependencies,
+            guard=tuple(sorted({*project.guard, *guard_of(tree)})),
             notes=_notes(tree, project.dependencies, listed=listed),
         )
 

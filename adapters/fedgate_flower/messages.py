@@ -18,13 +18,14 @@ import msgpack
 from flwr.app import ConfigRecord, Error, Message, Metadata, MetricRecord, RecordDict
 
 from fedgate.errors import InvalidMessage
+from fedgate.guard_rules import METRIC_NAME, METRICS
 from fedgate.task import Failure, Result, Task, TaskError, TaskKind
 from fedgate_flower._flwr_private import ErrorCode, make_message
 from fedgate_flower.records import Lifter, restore
 
 _VERSION = 1
 _MOST_REASON = 4000
-_MOST_METRICS = 1000
+_MOST_METRICS = METRICS  # what strict guards let through
 _LONGEST_NAME = 200
 _MAX_ROUND = 1 << 31
 
@@ -237,7 +238,8 @@ def readable_metrics(content: RecordDict) -> tuple[dict[str, float], int | None]
                 examples = value
             elif (number := finite(value)) is not None and len(metrics) < _MOST_METRICS:
                 name = key if key not in metrics else f"{record_name}.{key}"
-                metrics[name[:_LONGEST_NAME]] = number
+                if METRIC_NAME.fullmatch(name := name[:_LONGEST_NAME]):
+                    metrics[name] = number
     return metrics, examples
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from fedgate.bundle import BundleTree
 from fedgate.errors import InvalidBundle, InvalidConfig
+from fedgate.guard_rules import read_needs
 from fedgate.task import Scalar
 
 PYPROJECT = "pyproject.toml"
@@ -31,6 +32,7 @@ class FlowerProject:
     clientapp: str
     config: Mapping[str, Scalar]  # flattened: nested keys are joined by dots, as flwr does
     dependencies: tuple[str, ...]
+    guard: tuple[str, ...] = ()  # from [tool.fedgate]
 
     @property
     def fab_id(self) -> str:
@@ -92,6 +94,7 @@ def read_project(tree: BundleTree) -> FlowerProject:
         clientapp=_component(components, "clientapp", tree),
         config=_flatten(app.get("config", {})),
         dependencies=_dependencies(project),
+        guard=_guard(data["tool"].get("fedgate", {})),
     )
 
 
@@ -136,6 +139,12 @@ def _dependencies(project: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(value, list) or any(not isinstance(d, str) for d in value):
         raise InvalidBundle("[project].dependencies must be a list of texts")
     return tuple(value)
+
+
+def _guard(table: object) -> tuple[str, ...]:
+    if not isinstance(table, dict) or not set(table) <= {"guard"}:
+        raise InvalidBundle("[tool.fedgate] may hold 'guard', a list of lines")
+    return read_needs(table.get("guard", []))
 
 
 def _flatten(table: object, lead: str = "") -> dict[str, Scalar]:

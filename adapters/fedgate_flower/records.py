@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,13 +29,29 @@ _MOST_DIMS = 64
 Description = list[list[Any]]
 
 
-def tensor_name(record: str, array: str) -> str:
-    """The tensor of an array; different pairs have different names."""
-    name = f"{_escape(record)}/{_escape(array)}"
+#: Where the older messages keep their one model: the reply's is called as the instruction's.
+_OLDER = frozenset(
+    f"{message}.parameters" for message in ("fitins", "fitres", "evaluateins", "getparametersres")
+)
+_PARAMETERS = "%parameters"  # an escaped name never begins so
+
+
+def tensor_name(record: str, array: str, *, older: bool = False) -> str:
+    """The tensor of an array; different pairs have different names.
+
+    ``older``: the record is the only one of an older message's, and gets their common name.
+    """
+    name = f"{_PARAMETERS if older else _escape(record)}/{_escape(array)}"
     if len(name) > MAX_NAME:  # an escaped name never holds "%#"
         digest = hashlib.sha256(name.encode()).hexdigest()
         name = f"{name[: MAX_NAME - 80]}%#{digest}"
     return name
+
+
+def _older(records: Iterable[str]) -> str | None:
+    """The record of an older message, where there is exactly one of them."""
+    found = [name for name in records if name in _OLDER]
+    return found[0] if len(found) == 1 else None
 
 
 def _escape(text: str) -> str:
@@ -68,6 +84,7 @@ class Lifter:
         key: list[Any] = []
         sources: list[object] = []
         description: Description = []
+        older = _older(content)
         for name, record in content.items():
             if not isinstance(record, ArrayRecord):
                 kind = _METRICS if isinstance(record, MetricRecord) else _CONFIG
@@ -77,7 +94,7 @@ class Lifter:
             for array_name, array in record.items():
                 lifted = take_apart(array)
                 tensor, layout = lifted.tensor, lifted.layout
-                name_of_tensor = tensor_name(name, array_name)
+                name_of_tensor = tensor_name(name, array_name, older=name == older)
                 tensors[name_of_tensor] = tensor
                 header = layout.text
                 if layout.opaque or header == canonical_header(tensor.dtype, tensor.shape):
@@ -123,13 +140,14 @@ def restore(description: object, model: Model | None) -> RecordDict:
     """
     content = RecordDict()
     wanted: set[str] = set()
-    for entry in _list(description, "records"):
-        name, kind, items = _fields(entry, 3, "record")
+    entries = [_fields(entry, 3, "record") for entry in _list(description, "records")]
+    older = _older(_text(name) for name, _, _ in entries)
+    for name, kind, items in entries:
         if _text(name) in content:
             raise InvalidMessage("a message names a record twice")
         try:
             if kind == _ARRAYS:
-                content[name] = _restore_arrays(name, items, model, wanted)
+                content[name] = _restore_arrays(name, items, model, wanted, older=name == older)
             elif kind in _KINDS:
                 content[name] = _KINDS[kind](_restore_values(items))
             else:
@@ -141,11 +159,13 @@ def restore(description: object, model: Model | None) -> RecordDict:
     return content
 
 
-def _restore_arrays(name: str, items: object, model: Model | None, wanted: set[str]) -> ArrayRecord:
+def _restore_arrays(
+    name: str, items: object, model: Model | None, wanted: set[str], *, older: bool
+) -> ArrayRecord:
     record = ArrayRecord()
     for item in _list(items, "arrays"):
         array, dtype, shape, stype, opaque, header = _fields(item, 6, "array")
-        key = tensor_name(name, _text(array))
+        key = tensor_name(name, _text(array), older=older)
         if model is None or key not in model or array in record:
             raise InvalidMessage(f"array {key[:100]!r} is missing, or described twice")
         wanted.add(key)

@@ -93,9 +93,25 @@ class Code(enum.StrEnum):
     TOO_LONG = "too-long"
 
     # the rules of a site's guard
-    GUARD_BODY = "guard-body"
-    GUARD_RESULT = "guard-result"
-    GUARD_MATCH = "guard-match"
+    GUARD_TASK = "guard-task"
+    GUARD_MODEL = "guard-model"
+    GUARD_RESULT_BYTES = "guard-result-bytes"
+    GUARD_TRAIN_ARRAYS = "guard-train-arrays"
+    GUARD_TRAIN_DTYPES = "guard-train-dtypes"
+    GUARD_TRAIN_BODY_BYTES = "guard-train-body-bytes"
+    GUARD_TRAIN_METRICS = "guard-train-metrics"
+    GUARD_EVALUATE_ARRAYS = "guard-evaluate-arrays"
+    GUARD_EVALUATE_DTYPES = "guard-evaluate-dtypes"
+    GUARD_EVALUATE_BODY_BYTES = "guard-evaluate-body-bytes"
+    GUARD_EVALUATE_METRICS = "guard-evaluate-metrics"
+    GUARD_QUERY_ARRAYS = "guard-query-arrays"
+    GUARD_QUERY_DTYPES = "guard-query-dtypes"
+    GUARD_QUERY_BODY_BYTES = "guard-query-body-bytes"
+    GUARD_QUERY_METRICS = "guard-query-metrics"
+    GUARD_CUSTOM_ARRAYS = "guard-custom-arrays"
+    GUARD_CUSTOM_DTYPES = "guard-custom-dtypes"
+    GUARD_CUSTOM_BODY_BYTES = "guard-custom-body-bytes"
+    GUARD_CUSTOM_METRICS = "guard-custom-metrics"
     GUARD_FINITE = "guard-finite"
     GUARD_FRAMES = "guard-frames"
     GUARD_FRAME_BYTES = "guard-frame-bytes"
@@ -209,17 +225,23 @@ SENTENCES: Mapping[Code, str] = {
     Code.TRUNCATED: "a cargo is truncated",
     Code.WRONG_SIZE: "a part of a cargo has a wrong size",
     Code.TOO_LONG: "a cargo is longer than announced",
-    Code.GUARD_BODY: (
-        "the result's opaque part is too large: {bytes} bytes, guard.body_bytes is {limit}"
-    ),
-    Code.GUARD_RESULT: (
-        "the result's model is too large: {bytes} bytes, guard.result_bytes is {limit}"
-    ),
-    Code.GUARD_MATCH: "the result's model differs from the task's: guard.match",
+    Code.GUARD_TASK: "a result for a task that nobody asked for",
+    Code.GUARD_MODEL: "the result's model is malformed, or not written as ours",
+    Code.GUARD_RESULT_BYTES: "the result's model is too large, by guard.result_bytes",
     Code.GUARD_FINITE: "the result holds NaN or infinity: guard.finite",
     Code.GUARD_FRAMES: "opaque traffic is not listed in guard.frames",
     Code.GUARD_FRAME_BYTES: (
         "too much opaque traffic for this job: {bytes} bytes, guard.frame_bytes is {limit} "
         "(let it send less, or ask the data owner for more)"
     ),
+    **{
+        Code(f"guard-{kind}-{rule.replace('_', '-')}"): f"{what}, by guard.{kind}.{rule}"
+        for kind in ("train", "evaluate", "query", "custom")
+        for rule, what in (
+            ("arrays", "the result holds arrays that its task did not ask for"),
+            ("dtypes", "the result holds numbers of a kind that is not listed"),
+            ("body_bytes", "the result's opaque part is too large"),
+            ("metrics", "the result has too many metrics, or some that are none"),
+        )
+    },
 }

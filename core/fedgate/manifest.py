@@ -28,12 +28,17 @@ class Manifest:
     mandatory: tuple[str, ...] = ()
     #: "channel:topic" of opaque frames the workload is known to need.
     frames: tuple[str, ...] = ()
+    #: What it is known to need of a site's egress guard beyond the strict rules; see
+    #: :mod:`fedgate.guard_rules`.
+    guard: tuple[str, ...] = ()
     #: Does it wait at each site for a trainer that the site's owner starts, outside the sandbox?
     attaches: bool = False
     #: Does it bring code of its own? False only where an adapter is sure that it does not.
     brings_code: bool = True
     #: Classes that its configuration names to be loaded, as it writes them.
     components: tuple[str, ...] = ()
+    #: What is handed to them: ``class: argument = value``, one line each.
+    arguments: tuple[str, ...] = ()
     #: Facts for a reviewer that fit nowhere else.
     notes: tuple[str, ...] = ()
 

@@ -58,7 +58,7 @@ async def _run(config: GatewayConfig, lease: Lease, tamper: Tamper | None) -> No
     )
     scheduler = Scheduler(state, ledger, connections, router, spool)
     state.presence = lambda kind, name: connections.online(PeerKind(kind), name)
-    state.site_frames = connections.site_frames
+    state.site_guard = connections.site_guard
     loop = asyncio.get_running_loop()
 
     def revoked(kind: PeerKind, name: str) -> None:

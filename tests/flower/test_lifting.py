@@ -179,7 +179,7 @@ def test_legacy_parameters_without_dtype_and_shape_are_lifted_by_their_header() 
     content = RecordDict({"fitins.parameters": ArrayRecord({"0": array})})
     model, _ = Lifter().take_apart(content)
     assert model is not None
-    assert model["fitins.parameters/0"].shape == (2, 3)
+    assert model["%parameters/0"].shape == (2, 3)
     same_array(crossed(content)["fitins.parameters"]["0"], array)
 
 
@@ -309,3 +309,21 @@ def test_a_forgotten_model_is_made_anew() -> None:
     first, _ = lifter.take_apart(content)
     lifter.forget(first)
     assert lifter.take_apart(content)[0] is not first
+
+
+def test_a_reply_of_the_older_style_names_its_arrays_as_its_instruction_did() -> None:
+    arrays = ArrayRecord({"0": Array(np.ones(3))})
+    names = []
+    for record in ("fitins.parameters", "fitres.parameters"):
+        content = RecordDict({record: arrays})
+        model, description = Lifter().take_apart(content)
+        assert model is not None
+        names.append(list(model))
+        assert list(restore(description, model)) == [record]
+    assert names[0] == names[1]
+    both = RecordDict(
+        {"fitins.parameters": arrays, "fitres.parameters": ArrayRecord({"0": Array(np.zeros(3))})}
+    )
+    model, description = Lifter().take_apart(both)  # two in one message stay apart
+    restored = restore(description, model)
+    assert all(restored[name]["0"].data == both[name]["0"].data for name in both)

@@ -8,7 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from fedgate import guard_rules
 from fedgate.bundle import MIB
+from fedgate.model import ITEMSIZE
+from fedgate.task import TaskKind
 from fedgate_gateway.config.base import ConfigPath, Section
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
@@ -210,21 +213,65 @@ class Dataset(Section):
     labels: tuple[str, ...] = ()
 
 
+def _dtype(name: str) -> str:
+    if name not in ITEMSIZE:
+        raise ValueError(f"one of {', '.join(ITEMSIZE)}")
+    return name
+
+
+Dtype = Annotated[str, AfterValidator(_dtype)]
+
+
+class KindGuard(Section):
+    """What results of one kind of task may hold."""
+
+    #: "none": no arrays. "like-task": each has name, shape and sort of number of one in the task.
+    #: "like-job": … of one in any task of the job so far. "unchecked": whatever the workload says,
+    #: which can be every file that it may read.
+    arrays: Literal["none", "like-task", "like-job", "unchecked"] = "none"
+    #: Kinds of numbers that arrays may hold; U8, I8, BOOL and others of a byte carry any file.
+    dtypes: tuple[Dtype, ...] = guard_rules.DTYPES
+    #: The part that we cannot read, beside 256 bytes for each array; errors' texts, the model's
+    #: metadata and metrics' names count.
+    body_bytes: int = Field(default=guard_rules.BODY_BYTES, ge=0)
+    #: The most metrics in one result.
+    metrics: int = Field(default=guard_rules.METRICS, ge=0)
+
+    def rules(self) -> guard_rules.KindRules:
+        return guard_rules.KindRules(self.arrays, self.dtypes, self.body_bytes, self.metrics)
+
+
+class LikeTaskGuard(KindGuard):
+    """The same; arrays may come back as they were sent."""
+
+    arrays: Literal["none", "like-task", "like-job", "unchecked"] = "like-task"
+
+
 class Guard(Section):
-    """What the egress guard checks before a result is sealed."""
+    """What the egress guard checks before a result is sealed. The coordinator, which a submitter
+    wrote, chooses the kind of its tasks; each kind has its own rules, and all are strict.
+    """
 
     #: Refuse results that hold NaN or infinity.
     finite: bool = True
-    #: "signature": a train result must have the names, dtypes and shapes of the task's model.
-    match: Literal["signature", "off"] = "off"
     #: The largest model that a result may hold.
     result_bytes: int = Field(default=4 * 1024 * MIB, gt=0)
-    #: Bytes of the part we cannot read (``body``), and of all opaque frames of a job.
-    body_bytes: int = Field(default=16 * MIB, ge=0)
+    #: Results of training.
+    train: LikeTaskGuard = LikeTaskGuard()
+    #: Results of an evaluation: numbers.
+    evaluate: KindGuard = KindGuard()
+    #: Answers to questions, as for properties or for a first model.
+    query: KindGuard = KindGuard()
+    #: Results of tasks of a framework's or workload's own.
+    custom: LikeTaskGuard = LikeTaskGuard()
     #: All opaque frames of a job together.
     frame_bytes: int = Field(default=16 * MIB, ge=0)
     #: "channel:topic" of opaque frames that may cross, a "*" at the end for any; none by default.
     frames: tuple[str, ...] = ()
+
+    def rules(self) -> guard_rules.GuardRules:
+        kinds = {kind: getattr(self, kind).rules() for kind in TaskKind}
+        return guard_rules.GuardRules(self.frames, kinds)
 
 
 class SiteConfig(Section):

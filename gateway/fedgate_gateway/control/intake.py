@@ -19,8 +19,8 @@ from fedgate.job import JobEvent, JobState
 from fedgate_gateway.config import GatewayLimits, GatewayProject
 from fedgate_gateway.control import rows
 from fedgate_gateway.control.audit_sink import AuditSink
+from fedgate_gateway.control.guard_needs import SiteGuard, check_guards
 from fedgate_gateway.control.ids import new_job_id
-from fedgate_gateway.control.opaque_needs import SiteFrames, check_frames
 from fedgate_gateway.control.pending_shares import require_room
 from fedgate_gateway.control.principal import Principal
 from fedgate_gateway.control.records import (
@@ -77,7 +77,7 @@ class Intake:
     projects: Mapping[str, GatewayProject]
     limits: GatewayLimits
     recognise: Recognise
-    site_frames: SiteFrames
+    site_guard: SiteGuard
     own_key: bytes
 
     async def submit(
@@ -125,7 +125,7 @@ class Intake:
         )
         try:
             decision = check_policy(submission, self.policy)
-            check_frames(submission, self.site_frames)
+            check_guards(submission, self.site_guard)
             return submission, decision
         except Denied as error:
             facts = {**_facts(submission, signed), "reason": str(error)[:2000]}

@@ -24,8 +24,8 @@ from fedgate_gateway.control.audit_sink import AuditSink
 from fedgate_gateway.control.bell import ANY
 from fedgate_gateway.control.cursor import decode_cursor, encode_cursor
 from fedgate_gateway.control.events import JobEvents
+from fedgate_gateway.control.guard_needs import SiteGuard
 from fedgate_gateway.control.intake import Intake
-from fedgate_gateway.control.opaque_needs import SiteFrames
 from fedgate_gateway.control.outputs import JobOutputs, output_key
 from fedgate_gateway.control.principal import Principal
 from fedgate_gateway.control.records import (
@@ -64,7 +64,7 @@ class JobService:
         projects: Mapping[str, GatewayProject],
         limits: GatewayLimits | None = None,
         recognise: Recognise = recognise_installed,
-        site_frames: SiteFrames = lambda _site: None,
+        site_guard: SiteGuard = lambda _site: None,
         own_key: bytes = b"",
     ) -> None:
         """``own_key`` is the raw public key with which this gateway signs for its doors."""
@@ -82,7 +82,7 @@ class JobService:
             projects,
             self._limits,
             recognise,
-            site_frames,
+            site_guard,
             own_key,
         )
 

@@ -14,8 +14,8 @@ from fedgate_gateway.audit.log import AuditLog
 from fedgate_gateway.audit.signer import LogSigner
 from fedgate_gateway.config import GatewayConfig
 from fedgate_gateway.control.api_shares import ApiShares
+from fedgate_gateway.control.guard_needs import SiteGuard
 from fedgate_gateway.control.jobs import JobService
-from fedgate_gateway.control.opaque_needs import SiteFrames
 from fedgate_gateway.control.submission import Recognise, SubmitPolicy
 from fedgate_gateway.control.submit_policy import project_policies
 from fedgate_gateway.control.tokens import Tokens
@@ -46,7 +46,7 @@ ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 (a file's name)
 
 @dataclass
 class GatewayState:
-    """The gateway's parts. ``presence`` and ``site_frames`` are set by the relay once it runs."""
+    """The gateway's parts. ``presence`` and ``site_guard`` are set by the relay once it runs."""
 
     config: GatewayConfig
     database: Database
@@ -64,7 +64,7 @@ class GatewayState:
     #: Signs requests of doors inside this gateway; a project may list its public part.
     request_key: Ed25519PrivateKey
     presence: Presence = nobody_linked
-    site_frames: SiteFrames = nobody_says
+    site_guard: SiteGuard = nobody_says
     #: Whatever is registered here is served at /metrics.
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -110,7 +110,7 @@ def open_gateway_state(
         projects=config.projects,
         limits=config.limits,
         recognise=recognise or partial(recognise_installed, allowed=config.adapters),
-        site_frames=lambda site: state.site_frames(site),  # noqa: PLW0108 - it is set later
+        site_guard=lambda site: state.site_guard(site),  # noqa: PLW0108 - it is set later
         own_key=request_key.public_key().public_bytes_raw(),
     )
     state = GatewayState(

@@ -29,6 +29,9 @@ class WorkloadFacts:
     config: tuple[str, ...] = ()  # names of overridden settings
     brings_code: bool = True
     components: tuple[str, ...] = ()  # classes that its configuration names to be loaded
+    arguments: tuple[str, ...] = ()  # "class: argument = value", what they are handed
+    guard: tuple[str, ...] = ()  # what its results need beyond a guard's strict rules
+    attaches: bool = False  # to a trainer that a site's owner starts outside the sandbox
     #: Every setting that the workload declares or the submitter gives, with the value it will have.
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     task_seconds: float | None = None  # None: the enclave's own limit
@@ -66,6 +69,9 @@ class WorkloadFacts:
             config=tuple(sorted(config)),
             brings_code=manifest.brings_code,
             components=manifest.components,
+            arguments=manifest.arguments,
+            guard=manifest.guard,
+            attaches=manifest.attaches,
             settings={**manifest.config, **config},
             task_seconds=task_seconds,
             request=request,

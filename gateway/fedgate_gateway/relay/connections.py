@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from fedgate.guard_rules import GuardRules
+from fedgate_gateway.link.guard_rules import read_guard
 from fedgate_gateway.pki import PeerKind
 from fedgate_proto.v1 import link_pb2 as pb
 
@@ -101,12 +103,12 @@ class Connections:
     def site(self, name: str) -> Connection | None:
         return self._by_peer.get((PeerKind.SITE, name))
 
-    def site_frames(self, name: str) -> tuple[str, ...] | None:
-        """Opaque frames that a linked site's guard lists; None where it does not say."""
+    def site_guard(self, name: str) -> GuardRules | None:
+        """What a linked site's guard lets out; None where it does not say."""
         connection = self.site(name)
         if connection is None or not connection.hello.HasField("guard"):
             return None
-        return tuple(connection.hello.guard.frames)
+        return read_guard(connection.hello.guard)
 
     def enclave(self, name: str) -> Connection | None:
         return self._by_peer.get((PeerKind.ENCLAVE, name))

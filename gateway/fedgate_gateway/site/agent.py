@@ -17,6 +17,7 @@ from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import ProjectConfig, SiteConfig, load_config
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient, load_identity
+from fedgate_gateway.link.guard_rules import write_guard
 from fedgate_gateway.link.methods import PROTOCOL
 from fedgate_gateway.link.report import Entry
 from fedgate_gateway.link.request_book import RequestBook
@@ -74,7 +75,7 @@ class SiteAgent:
             max_jobs=self._config.max_jobs,
             jobs=list(self._jobs),
             sandbox=self._sandbox.name,
-            guard=pb.Guard(frames=self._config.guard.frames),
+            guard=write_guard(self._config.guard.rules()),
         )
 
     def _on_up(self) -> None:

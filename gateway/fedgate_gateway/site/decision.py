@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fedgate import plugins
 from fedgate.bundle import Bundle
 from fedgate.errors import Denied, InvalidBundle, NotFound
+from fedgate.guard_rules import missing_lines
 from fedgate.job import SERIES
 from fedgate.manifest import Manifest
-from fedgate.task import frame_allowed
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import ProjectConfig, Runtime, SiteConfig
 from fedgate_gateway.governance import SignedRequest
@@ -84,7 +84,7 @@ class Decider:
         must do. The one that it becomes is asked about in :meth:`with_claims`.
         """
         verify_job(signed, spec, self.project(spec), manifest)
-        self._check_frames(manifest)
+        self._check_guard(manifest)
         self._check_trainers(manifest)
         self._check_series(spec)
         decisions = [
@@ -103,15 +103,14 @@ class Decider:
             remedy="see the site's policy, or ask its data owner",
         )
 
-    def _check_frames(self, manifest: Manifest) -> None:
+    def _check_guard(self, manifest: Manifest) -> None:
         """A workload that would only fail later says beforehand what it cannot do without."""
-        rules = self._config.guard.frames
-        closed = [name for name in manifest.frames if not frame_allowed(name, rules)]
-        if closed:
+        missing = missing_lines(manifest.guard, manifest.frames, self._config.guard.rules())
+        if missing:
             raise Denied(
-                f"site {self._config.name} does not allow the opaque traffic this workload needs",
-                why=", ".join(closed)[:1000],
-                remedy="its data owner can list them in guard.frames",
+                f"the guard of site {self._config.name} does not let out what this workload needs",
+                why=", ".join(missing)[:1000],
+                remedy="its data owner can write these lines into site.toml",
             )
 
     def _check_series(self, spec: Spec) -> None:

@@ -258,7 +258,7 @@ class SiteJob:
     def _leave(self, error: FedgateError) -> None:
         if self.session.channel is not None:
             self.session.channel.post(
-                LetterKind.CONTROL, write_leaving(error, self._config.guard.body_bytes)
+                LetterKind.CONTROL, write_leaving(error, self._config.guard.custom.body_bytes)
             )
 
     def stop(self, reason: str) -> None:

@@ -80,10 +80,26 @@ class PeerHello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., frameworks: _Optional[_Iterable[_Union[Framework, _Mapping]]] = ..., datasets: _Optional[_Iterable[str]] = ..., max_jobs: _Optional[int] = ..., jobs: _Optional[_Iterable[str]] = ..., sandbox: _Optional[str] = ..., guard: _Optional[_Union[Guard, _Mapping]] = ...) -> None: ...
 
 class Guard(_message.Message):
-    __slots__ = ("frames",)
+    __slots__ = ("frames", "kinds")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
     frames: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, frames: _Optional[_Iterable[str]] = ...) -> None: ...
+    kinds: _containers.RepeatedCompositeFieldContainer[KindGuard]
+    def __init__(self, frames: _Optional[_Iterable[str]] = ..., kinds: _Optional[_Iterable[_Union[KindGuard, _Mapping]]] = ...) -> None: ...
+
+class KindGuard(_message.Message):
+    __slots__ = ("kind", "arrays", "dtypes", "body_bytes", "metrics")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ARRAYS_FIELD_NUMBER: _ClassVar[int]
+    DTYPES_FIELD_NUMBER: _ClassVar[int]
+    BODY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    arrays: str
+    dtypes: _containers.RepeatedScalarFieldContainer[str]
+    body_bytes: int
+    metrics: int
+    def __init__(self, kind: _Optional[str] = ..., arrays: _Optional[str] = ..., dtypes: _Optional[_Iterable[str]] = ..., body_bytes: _Optional[int] = ..., metrics: _Optional[int] = ...) -> None: ...
 
 class Framework(_message.Message):
     __slots__ = ("name", "version")

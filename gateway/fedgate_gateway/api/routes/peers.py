@@ -85,7 +85,7 @@ def revoke_peer(
 def _view(
     state: GatewayState, kind: PeerKind, name: str, peer: Peer | None, projects: list[str]
 ) -> PeerView:
-    frames = state.site_frames(name) if kind is PeerKind.SITE else None
+    guard = state.site_guard(name) if kind is PeerKind.SITE else None
     return PeerView(
         name=name,
         projects=projects,
@@ -93,5 +93,5 @@ def _view(
         enrolled=peer.enrolled if peer else None,
         expires=peer.expires if peer else None,
         identity=base64.b64encode(peer.identity).decode() if peer else None,
-        frames=None if frames is None else list(frames),
+        frames=None if guard is None else list(guard.frames),
     )

@@ -4,6 +4,9 @@
     train(model, data, config) -> ({name: array}, examples, {metric: number})      at a site
     evaluate(model, data, config) -> (examples, {metric: number})                  at a site
 
+``guard`` in ``plain.toml`` lists what results need of a site's guard beyond its strict rules, as
+``train.arrays = "unchecked"``.
+
 ``model`` maps names to numpy arrays, ``data`` maps the site's dataset names to paths.
 """
 
@@ -34,6 +37,7 @@ from fedgate import (
 )
 from fedgate.averaging import weighted_mean
 from fedgate.errors import InvalidBundle, WorkloadFailed
+from fedgate.guard_rules import read_needs
 
 _FILE = "plain.toml"
 
@@ -65,7 +69,13 @@ class PlainAdapter(Adapter):
                 f"the config in {_FILE} may hold numbers of 64 bits, strings and booleans only"
             )
         config: dict[str, Scalar] = {**given, "rounds": rounds}
-        return Manifest(self.framework, name, config=config, entry_points={"worker": module})
+        return Manifest(
+            self.framework,
+            name,
+            config=config,
+            entry_points={"worker": module},
+            guard=read_needs(data.get("guard", [])),
+        )
 
     def coordinate(self, workload: Workload, federation: Federation) -> None:
         config = _config(workload)

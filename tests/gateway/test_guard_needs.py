@@ -8,6 +8,7 @@ import pytest
 
 from fedgate.bundle import pack_files
 from fedgate.errors import Denied
+from fedgate.guard_rules import GuardRules
 from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_proto.v1 import link_pb2 as pb
@@ -26,7 +27,7 @@ def says(state):
     """``says(**{"site-1": [...]})``: what linked sites say; the others are not linked."""
 
     def set_rules(**rules):
-        state.site_frames = rules.get
+        state.site_guard = {s: GuardRules(tuple(f)) for s, f in rules.items()}.get
 
     return set_rules
 
@@ -67,18 +68,18 @@ def test_a_site_that_is_not_linked_is_asked_later(submit, says):
 
 def test_what_a_site_says_counts_while_it_is_linked():
     links = Connections()
-    assert links.site_frames("site-1") is None
+    assert links.site_guard("site-1") is None
     silent = Connection(PeerKind.SITE, "site-1", pb.PeerHello())
     links.add(silent)
-    assert links.site_frames("site-1") is None
+    assert links.site_guard("site-1") is None
     strict = Connection(PeerKind.SITE, "site-1", pb.PeerHello(guard=pb.Guard()))
     links.add(strict)
-    assert links.site_frames("site-1") == ()
+    assert links.site_guard("site-1") == GuardRules((), {})
     open_ = Connection(PeerKind.SITE, "site-1", pb.PeerHello(guard=pb.Guard(frames=EVERYTHING)))
     links.add(open_)
-    assert links.site_frames("site-1") == EVERYTHING
+    assert links.site_guard("site-1") == GuardRules(EVERYTHING, {})
     links.remove(open_)
-    assert links.site_frames("site-1") is None
+    assert links.site_guard("site-1") is None
 
 
 def test_whoever_may_see_sites_sees_what_they_let_through(client, admin, says):
