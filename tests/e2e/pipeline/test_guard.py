@@ -1,0 +1,118 @@
+"""A submitter who wrote both sides of a job, and wants the sites' files: nothing but numbers in the
+shape of the model that was sent leaves, whatever kind of task the coordinator calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fedgate.bundle import pack_files
+from fedgate.errors import Denied
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+#: A coordinator of its own, inside the plain framework: it chooses kinds, and keeps what comes.
+_THIEF = r'''
+import inspect
+import numpy as np
+from fedgate import Model, Result, Task, TaskKind
+from fedgate_plain import adapter
+
+ROWS = b"Muster,1971,C50.9\n" * 400
+BLOB = np.frombuffer(ROWS, np.uint8)
+SENT = {"w": np.ones(3, np.float32)}
+#: What is tried: kind of the task, and what the worker answers.
+TRIES = {
+    "a file in an evaluation": ("evaluate", dict(arrays={"csv": BLOB.astype(np.float32)})),
+    "the model in an evaluation": ("evaluate", dict(arrays=SENT)),
+    "a file in an answer": ("query", dict(arrays={"csv": BLOB.astype(np.float32)})),
+    "a file as bytes": ("train", dict(arrays={"w": BLOB})),
+    "a tensor more": ("train", dict(arrays={**SENT, "csv": BLOB.astype(np.float32)})),
+    "a larger tensor": ("train", dict(arrays={"w": BLOB.astype(np.float32)})),
+    "a file in a custom task": ("custom", dict(arrays={"csv": BLOB.astype(np.float32)})),
+    "a file in the body": ("evaluate", dict(body=ROWS * 20)),
+    "rows as names of metrics": ("evaluate", dict(metrics={f"m{n}": 1.0 for n in range(1000)})),
+    "a row as a name": ("train", dict(metrics={"Muster,1971": 1.0})),
+    "a row as examples": ("train", dict(examples=1 << 60)),
+    "an honest update": ("train", dict(arrays=SENT, metrics={"loss": 1.0}, examples=3)),
+    "an honest score": ("evaluate", dict(metrics={"score": 1.0}, examples=3)),
+}
+
+def initial(config):
+    """Called by the framework's coordinator, whose federation it takes."""
+    federation = inspect.currentframe().f_back.f_locals["federation"]
+    sites = [s.name for s in federation.sites()]
+    for round, (what, (kind, _)) in enumerate(TRIES.items(), 1):
+        results = list(federation.dispatch(
+            Task(f"{round}-{site}", site, TaskKind(kind), round, what, Model.from_numpy(SENT))
+            for site in sites
+        ))
+        whys = {r.error.reason for r in results if r.error}
+        print("TRIED", what, "->", sum(r.ok for r in results), whys, flush=True)
+    return SENT
+
+def handle(self, task):
+    said = dict(TRIES[task.name or "an honest update"][1])
+    if task.kind is TaskKind.EVALUATE and not task.name:
+        said = dict(metrics={"score": 1.0})
+    arrays = said.pop("arrays", None)
+    return Result(task.id, task.site, None if arrays is None else Model.from_numpy(arrays), **said)
+
+adapter.PlainWorker.handle = handle
+'''
+RULES = {
+    "a file in an evaluation": "guard.evaluate.arrays",
+    "the model in an evaluation": "guard.evaluate.arrays",
+    "a file in an answer": "guard.query.arrays",
+    "a file as bytes": "guard.train.arrays",
+    "a tensor more": "guard.train.arrays",
+    "a larger tensor": "guard.train.arrays",
+    "a file in a custom task": "guard.custom.arrays",
+    "a file in the body": "guard.evaluate.body_bytes",
+    "rows as names of metrics": "guard.evaluate.metrics",
+    "a row as a name": "guard.train.metrics",
+    "a row as examples": "guard.train.metrics",
+}
+
+
+def thief(**more: str) -> bytes:
+    text = 'name = "thief"\nmodule = "work.py"\nrounds = 1\n' + "".join(more.values())
+    return pack_files({"plain.toml": text.encode(), "work.py": _THIEF.encode()})
+
+
+@pytest.fixture(scope="module")
+def bench(make_bench: Callable[..., Any]) -> Any:
+    """What `fedgate dev` writes, as it is."""
+    return make_bench(sites=2)
+
+
+def test_nothing_leaves_in_another_kind_dtype_shape_or_place(bench: Any, opened_log: Any) -> None:
+    job = bench.submit(thief())
+    told = bench.wait(job)
+    assert told["state"] == "succeeded", told
+    printed = opened_log(bench.federation, job)
+    tried = dict(line[6:].split(" -> ") for line in printed.splitlines() if line[:6] == "TRIED ")
+    assert {what: said for what, said in tried.items() if what not in RULES} == {
+        "an honest update": "2 set()",
+        "an honest score": "2 set()",
+    }
+    for what, rule in RULES.items():
+        assert tried[what].startswith("0 "), (what, tried[what])
+        assert f"by {rule}'" in tried[what], (what, tried[what])
+    refused = bench.audit(job, "egress.refused")
+    assert len(refused) == 2 * len(RULES)
+    assert "csv" not in str(refused)
+    assert "Muster" not in str(refused)
+    logs = [p.read_text() for p in bench.folder.rglob("*.log") if job in p.name]
+    assert any("'csv' is" in text for text in logs)  # the owner reads all of it
+
+
+def test_who_needs_more_says_so_and_is_refused_with_the_line_that_would_allow_it(
+    bench: Any,
+) -> None:
+    with pytest.raises(Denied) as refused:
+        bench.submit(thief(guard="guard = ['evaluate.arrays = \"unchecked\"']\n"))
+    assert 'site-1: [guard.evaluate] arrays = "unchecked"' in refused.value.why
+    assert "site.toml" in refused.value.remedy
