@@ -90,9 +90,9 @@ CAPABILITIES: Capabilities = {
     "uint8_models": _full("as of XGBoost"),
     "config_bytes": _partial(
         "models sent as bytes in a ConfigRecord, as of CatBoost, travel, but no egress guard can "
-        "read them: guard.body_bytes of a site bounds them"
+        "read them: body_bytes of its rules for each kind of result bounds them"
     ),
-    "metric_lists": _full("bounded by guard.body_bytes of a site"),
+    "metric_lists": _full("bounded by body_bytes in a site's guard"),
     "messages_over_2_gib": _full(),
     # dependencies
     "flower_version": _full("what an app asks for is checked on submission"),

@@ -78,6 +78,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     )  # fmt: skip
     made.prepare()
     guard = f"\n[guard]\nframes = {json.dumps(FRAMES)}\nframe_bytes = {FRAME_BYTES}\n"
+    guard += '\n[guard.query]\narrays = "unchecked"\n'  # the sites' own model, at the end
     for site in made.sites:
         path = made.layout.site(site)
         path.write_text(f"max_jobs = 4\nscratch_bytes = {SCRATCH_BYTES}\n{path.read_text()}{guard}")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedgate.model import ITEMSIZE
 from fedgate_gateway.cli import workload
 from fedgate_gateway.cli.results import fetch_all
 from fedgate_gateway.cli.signing import sign_submission
@@ -56,6 +57,22 @@ def settings_of(site: int) -> dict[str, Any]:
     return {"name": f"ward {site}", "beds": 20 + site, "open": site % 2 == 0}
 
 
+#: What some of the apps need: NaN and every dtype, trees, first weights, shares of keys.
+_GUARD = f"""
+[guard]
+finite = false
+
+[guard.train]
+arrays = "unchecked"
+dtypes = {json.dumps(list(ITEMSIZE))}
+body_bytes = 16777216
+
+[guard.query]
+arrays = "unchecked"
+dtypes = {json.dumps(list(ITEMSIZE))}
+"""
+
+
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """Four sites without data but with settings of their own."""
@@ -73,7 +90,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
             assert ours in text
             text = text.replace(ours, theirs.replace("True", "true").replace("False", "false"))
         # every-payload has NaN among its values, which no site lets out by itself
-        path.write_text(f"{text}\n[guard]\nfinite = false\n")
+        path.write_text(f"{text}\n{_GUARD}")
     project = made.layout.project
     # Boosting that passes from site to site ends with what one site answered: its owners say so.
     project.write_text(project.read_text().replace("minimum_cohort = 2", "minimum_cohort = 1"))

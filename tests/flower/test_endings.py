@@ -27,7 +27,7 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
         "all clients failed in round 1",
         "site-1: the site's egress guard: the result holds NaN or infinity",
         "site-2: the site's egress guard: the result's opaque part is too large",
-        "guard.body_bytes",
+        "guard.train.body_bytes",
     ),
     "invent a message type": ("the ServerApp raised an exception", "gossip"),
     "call an unknown action": ("all clients failed", "site-1: the ClientApp raised ValueError"),

@@ -36,6 +36,9 @@ def test_an_array_of_more_than_2_gib_crosses_both_ways(tmp_path: Path) -> None:
         tmp_path / "federation", sites=2, datasets=[data], adapters=adapters, examples=False
     )
     federation.prepare()
+    for site in federation.sites:
+        with federation.layout.site(site).open("a") as file:
+            file.write('\n[guard.query]\narrays = "unchecked"\ndtypes = ["U8", "F32", "F64"]\n')
     with federation:
         client, kept = federation.client, Submissions(federation.profile_path)
         archive = workload.load(APP, adapters=adapters)
