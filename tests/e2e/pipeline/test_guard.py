@@ -100,7 +100,7 @@ def test_nothing_leaves_in_another_kind_dtype_shape_or_place(bench: Any, opened_
     }
     for what, rule in RULES.items():
         assert tried[what].startswith("0 "), (what, tried[what])
-        assert f"by {rule}'" in tried[what], (what, tried[what])
+        assert f'by {rule}"' in tried[what], (what, tried[what])
     refused = bench.audit(job, "egress.refused")
     assert len(refused) == 2 * len(RULES)
     assert "csv" not in str(refused)
