@@ -100,9 +100,12 @@ def _table(section: type[Section]) -> str:
 
 
 def field_comments(section: type[Section]) -> dict[str, str]:
-    """``#:`` comments above, or ``#`` comments behind a field; one comment may cover several."""
-    lines = inspect.getsource(section).splitlines()
+    """The ``#:`` comments above fields, inherited ones too; a field's own comes last."""
     found: dict[str, str] = {}
+    base = section.__base__
+    if base is not None and base is not Section and issubclass(base, Section):
+        found = field_comments(base)
+    lines = inspect.getsource(section).splitlines()
     tree = ast.parse(
         inspect.cleandoc("\n".join(["", *lines])) if lines[0][0] == " " else "\n".join(lines)
     )
@@ -116,7 +119,8 @@ def field_comments(section: type[Section]) -> dict[str, str]:
         while at >= 0 and lines[at].strip().startswith("#:"):
             above.insert(0, lines[at].strip()[2:].strip())
             at -= 1
-        found[node.target.id] = " ".join(above)
+        if above or node.target.id not in found:
+            found[node.target.id] = " ".join(above)
     return found
 
 

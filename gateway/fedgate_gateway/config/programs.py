@@ -242,7 +242,7 @@ class KindGuard(Section):
 
 
 class LikeTaskGuard(KindGuard):
-    """The same; arrays may come back as they were sent."""
+    """What results of one kind of task may hold; arrays may come back as they were sent."""
 
     arrays: Literal["none", "like-task", "like-job", "unchecked"] = "like-task"
 
