@@ -214,7 +214,7 @@ def submit(
 
 
 @contextmanager
-def serve_app(app, authority, hostnames=("localhost", "127.0.0.1")):
+def serve_app(app, authority, hostnames=("localhost", "127.0.0.1"), **limits):
     """The app on a port of its own, in a loop on a thread of its own."""
     ready, port, loop, stop = threading.Event(), [], [], []
 
@@ -234,6 +234,7 @@ def serve_app(app, authority, hostnames=("localhost", "127.0.0.1")):
                 tls=authority.server_files(list(hostnames)),
                 stop=stop[0],
                 ready=began,
+                **limits,
             )
 
         asyncio.run(main())

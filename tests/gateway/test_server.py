@@ -8,6 +8,8 @@ import asyncio
 import socket
 import ssl
 import stat
+import time
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -170,6 +172,41 @@ def test_endless_headers_are_cut_off(url, state):
             except (ConnectionError, ssl.SSLError):
                 return  # hung up on us: also cut off
     assert b"200" not in answer.split(b"\r\n")[0]
+
+
+def test_connections_that_ask_for_nothing_take_nobodys_place(serving, state):
+    """No token is needed to open one: held open in numbers, they were the whole API's end."""
+    context = trusting(state.authority.certificate_pem)
+    with ExitStack() as held, serving(create_app(state), state.authority, connections=20) as url:
+        host, port = "127.0.0.1", int(url.rsplit(":", 1)[1])
+        for number in range(60):
+            plain = socket.create_connection((host, port), 20)
+            link = held.enter_context(context.wrap_socket(plain, server_hostname=host))
+            if number % 2:
+                link.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        assert httpx.get(f"{url}/healthz", verify=context, trust_env=False).status_code == 200
+
+
+def test_a_request_whose_header_never_ends_is_given_up(serving, state):
+    context = trusting(state.authority.certificate_pem)
+    app = create_app(state)
+    with serving(app, state.authority, header_seconds=0.3) as url:
+        host, port = "127.0.0.1", int(url.rsplit(":", 1)[1])
+        with (
+            socket.create_connection((host, port), 20) as plain,
+            context.wrap_socket(plain, server_hostname=host) as link,
+        ):
+            asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+            link.sendall(asked)
+            assert b"200" in link.recv(4096)  # and again, on the same connection, drop by drop
+            with pytest.raises((ConnectionError, ssl.SSLError)):
+                drip(link, asked[:-4] + b"\r\nX: " + b"x" * 1000)
+
+
+def drip(link, data):
+    for byte in data:
+        link.sendall(bytes([byte]))
+        time.sleep(0.02)
 
 
 def test_a_port_that_is_taken_is_said_so(state):

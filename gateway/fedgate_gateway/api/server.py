@@ -13,6 +13,7 @@ import uvicorn
 
 from fedgate.errors import Unavailable
 from fedgate.front_door import AsgiApp
+from fedgate_gateway.api.prompt import HEADER_SECONDS, prompt_protocol
 from fedgate_gateway.pki import ServerFiles
 
 _HEADER_BYTES = 32 * 1024
@@ -62,6 +63,8 @@ async def serve(
     tls: ServerFiles,
     stop: asyncio.Event,
     ready: Callable[[int], None] | None = None,
+    connections: int = _CONNECTIONS,
+    header_seconds: float = HEADER_SECONDS,
 ) -> None:
     """Serve until ``stop`` is set; ``ready(port)`` is called once requests are answered.
 
@@ -70,14 +73,14 @@ async def serve(
     context = tls_context(tls)
     config = uvicorn.Config(
         app,
-        http="h11",  # enforces the limit on headers below
+        http=prompt_protocol(header_seconds),  # on h11, which enforces the limit on headers below
         lifespan="off",
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_CONNECTIONS,
+        limit_concurrency=connections,
         h11_max_incomplete_event_size=_HEADER_BYTES,
         timeout_graceful_shutdown=3,
         # uvicorn has no other way to be handed a context, and takes no TLS without a file's name.

@@ -44,6 +44,8 @@ SERVER_OPTIONS: Final[Options] = (
     *_SHARED,
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.so_reuseport", 0),
+    # Before it, nobody knows who is there; gRPC would wait for two minutes.
+    ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_concurrent_streams", 10_000),
     # What a stream may send ahead of its reader. Left to itself gRPC lets this grow to many
     # megabytes for each of the streams that models come in on.
