@@ -144,3 +144,13 @@ def test_json_lines_are_one_object_each():
 def test_a_name_with_a_line_break_cannot_forge_a_log_line():
     line = Lines().format(record("site %s", "a\n2026-01-01 INFO fedgate: all is well"))
     assert len(line.splitlines()) == 1
+
+
+def test_a_program_opens_as_many_files_as_the_system_lets_it():
+    code = (
+        "import resource as r; from fedgate_gateway.cli.programs import prepare\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (256, 4096)); prepare('plain', 'info')\n"
+        "print(r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "(4096, 4096)\n"

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -36,14 +37,24 @@ EofOption = Annotated[
 _SWITCH_SECONDS = 5e-4
 #: A program that has not stopped by then is left as it is; its children die with it.
 _STOP_SECONDS = 20.0
+_OPEN_FILES = 65_536
 log = logging.getLogger("fedgate")
 
 
 def prepare(log_format: LogFormat, log_level: LogLevel) -> None:
-    """First of all: allocator, thread switching, logging."""
+    """First of all: allocator, open files, thread switching, logging."""
     allocator.tune()
+    _allow_files()
     sys.setswitchinterval(_SWITCH_SECONDS)
     configure(log_format, log_level)
+
+
+def _allow_files() -> None:
+    """As many as the system lets us have: a connection is a file, and 1024 are soon taken."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def run_until_stopped(
