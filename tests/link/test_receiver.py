@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fedgate.errors import FedgateError, InvalidMessage, NotFound, SealBroken, Unavailable
 from fedgate_gateway.child.memory import Buffer, Pool
-from fedgate_gateway.link import cargo, receiver, turns
+from fedgate_gateway.link import arrival, cargo, delivery, expected, receiver, turns
+from fedgate_gateway.link.control import read_control
 from fedgate_gateway.link.packet import Packet
 from fedgate_gateway.link.receiver import Received, Receiver
 from fedgate_gateway.link.turns import Turns
@@ -48,8 +50,12 @@ class Ends:
         self.pool = Pool("test")
         self.received: list[Received] = []
         self.broken: list[FedgateError] = []
+        self.said: list[tuple[str, dict[str, Any]]] = []
+        self.taken: list[bytes] = []
+        link: Any = SimpleNamespace(send=lambda m: self.taken.append(m.cargo_taken.cargo))
         self.receiver = Receiver(
-            "job-1", None, KEYS, pool=lambda: self.pool, limit=limit,  # type: ignore[arg-type]
+            "job-1", link, KEYS, pool=lambda: self.pool, limit=limit,
+            answer=lambda body: self.said.append(read_control(body)),
             on_packet=on_packet or self.received.append, on_broken=self.broken.append, turns=turns,
         )  # fmt: skip
 
@@ -104,13 +110,106 @@ def test_cargo_that_does_not_come_fails_its_task_and_the_session_goes_on(
 
         downloads(monkeypatch, fail)
         ends = Ends()
-        ends.put(Packet(b"first", CargoKey.generate(100), task="t1"))
+        key = CargoKey.generate(100)
+        ends.put(Packet(b"first", key, task="t1"))
         ends.put(Packet(b"second", task="t2"))
+        await ends.settle()
+        assert (ends.received, ends.said) == ([], [("lost", {"cargo": key.id})])
+        ends.receiver.arrivals.instead(key.id, None)
         await ends.settle()
         told = [(r.task, r.error, r.model) for r in ends.received]
         assert told == [("t1", error, None), ("t2", None, None)]
         assert ends.broken == []
         assert ends.pool.lent == 0
+
+    run(test)
+
+
+def test_what_comes_in_place_of_a_lost_cargo_is_taken_and_the_sender_and_gateway_hear_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        first, second, third = (CargoKey.generate(100) for _ in range(3))
+
+        async def fetch(link, job, key, out, *, witness=None, progress=None) -> None:
+            if key == first:
+                raise Unavailable("gone")
+            out[:] = b"m" * key.size
+            if key == second:
+                await asyncio.sleep(60)
+
+        downloads(monkeypatch, fetch)
+        ends = Ends()
+        ends.put(Packet(b"note", first))
+        ends.receiver.arrivals.instead(first.id, (second, False))
+        await ends.settle()
+        ends.receiver.arrivals.instead(second.id, (third, False))  # while the second is coming
+        await ends.settle()
+        assert [bytes(r.model.view) for r in ends.received] == [b"m" * 100]
+        assert ends.said == [("lost", {"cargo": first.id}), ("got", {"cargo": third.id})]
+        assert (ends.taken, ends.pool.lent, len(ends.receiver.arrivals._news)) == (
+            [third.id], 1, 0,
+        )  # fmt: skip
+
+    run(test)
+
+
+def test_a_sender_that_says_nothing_of_a_lost_cargo_costs_a_bounded_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        monkeypatch.setattr(arrival, "_AGAIN_SECONDS", 0.02)
+
+        async def fail(*_: Any, **__: Any) -> None:
+            raise Unavailable("gone")
+
+        downloads(monkeypatch, fail)
+        ends = Ends()
+        ends.put(Packet(b"n", CargoKey.generate(100)))
+        await asyncio.sleep(0.1)
+        assert "gone" in str(ends.received[0].error)
+
+    run(test)
+
+
+def test_nobody_sends_another_model_or_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        fetched: list[CargoKey] = []
+
+        async def fail(link, job, key, out, *, witness=None, progress=None) -> None:
+            fetched.append(key)
+            raise Unavailable("gone")
+
+        downloads(monkeypatch, fail)
+        ends, key = Ends(), CargoKey.generate(100)
+        ends.put(Packet(b"n", key))
+        ends.receiver.arrivals.instead(key.id, (CargoKey.generate(101), False))
+        await ends.settle()
+        assert isinstance(ends.broken[0], InvalidMessage)
+        fetched.clear()
+        for_ever = Ends()
+        for_ever.put(Packet(b"n", key))
+        for _ in range(50):
+            fresh = CargoKey.generate(100)
+            for_ever.receiver.arrivals.instead(key.id, (fresh, False))
+            await for_ever.settle()
+            key = fresh
+        assert (len(fetched), len(for_ever.received)) == (delivery.ATTEMPTS, 1)
+
+    run(test)
+
+
+def test_cargo_that_nobody_waits_for_is_not_kept_by_anybody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        downloads(monkeypatch, lambda *_, **__: pytest.fail("it was fetched"))
+        ends, key = Ends(), CargoKey.generate(100)
+        ends.receiver._wanted = lambda _task: False
+        ends.put(Packet(b"n", key, task="t1"))
+        await ends.settle()
+        assert isinstance(ends.received[0].error, NotFound)
+        assert (ends.said, ends.taken) == ([("got", {"cargo": key.id})], [key.id])
 
     run(test)
 
@@ -193,7 +292,7 @@ def test_witnesses_of_cargo_that_never_comes_are_forgotten_oldest_first() -> Non
         ends = Ends()
         for number in range(200):
             ends.receiver.witness(number.to_bytes(16, "big") + bytes(32))
-        assert len(ends.receiver._witnesses) <= receiver._WITNESSES
+        assert len(ends.receiver._witnesses) <= expected.MOST
         with pytest.raises(SealBroken):
             ends.receiver.witness(b"short")
 
@@ -281,7 +380,8 @@ def test_large_models_come_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
         await asyncio.sleep(0.02)
         assert list(line.under_way) == keys[:2]
         line.done[keys[0]].set()
-        await asyncio.sleep(0.02)
+        for _ in range(100):
+            await asyncio.sleep(0)
         assert list(line.under_way) == keys[1:]
 
     run(test)

@@ -11,10 +11,10 @@ from fedgate.errors import FedgateError
 from fedgate.task import Task
 from fedgate_gateway.child.parts import Part
 from fedgate_gateway.enclave.sessions import Sessions, SiteSession
-from fedgate_gateway.link import cargo
 from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.link.delivery import Deliveries, Recipient
 from fedgate_gateway.link.packet import INLINE_MODEL, INLINE_NOTE, Packet
-from fedgate_gateway.sealed import CargoKey, CargoWitness, LetterKind
+from fedgate_gateway.sealed import CargoKey, LetterKind
 
 #: How long a large model waits for other sites that get the same one. A framework hands tasks
 #: out one by one, within a millisecond or two; a second upload would cost a hundred times that.
@@ -39,9 +39,11 @@ class Dispatcher:
         everyone: int,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         on_failed: Callable[[Task, FedgateError], None],
+        waits_for: Callable[[str, str], bool],
     ) -> None:
-        self._job = job
-        self._link = link
+        """``waits_for(task, site)``: does anybody still wait for its result?"""
+        self.deliveries = Deliveries(job, link)
+        self._waits_for = waits_for
         self._sessions = sessions
         self._everyone = everyone
         self._spawn = spawn
@@ -73,43 +75,40 @@ class Dispatcher:
     async def _send_batch(self, batch: _Batch) -> None:
         """Letters first, so that sites fetch chunks while they are still being sealed."""
         view = batch.model.view
+        key, shared = CargoKey.generate(len(view)), len(batch.tasks) > 1
         try:
-            key = CargoKey.generate(len(view))
-            shared = len(batch.tasks) > 1
-            witnesses = []
-            for task, note, session in batch.tasks:
-                if shared:
-                    witnesses.append(CargoWitness(session.keys, key))
-                packed: bytes | CargoKey = note
-                if len(note) > INLINE_NOTE:
-                    packed = await self._upload_note(task, note)
-                self._post(session, Packet(packed, key, shared, task.id))
-            sites = [session.site for _, _, session in batch.tasks]
-            await cargo.upload(
-                self._link, self._job, key, view, receivers=sites, witnesses=witnesses
-            )
-            for (_, _, session), witness in zip(batch.tasks, witnesses, strict=False):
-                body = key.id + witness.tag()
-                session.channel.post(LetterKind.CARGO, body, cargo=(key.ref,))
-        except FedgateError as error:
-            for task, _, _ in batch.tasks:
-                self._on_failed(task, error)
+            async with asyncio.TaskGroup() as group:
+                for task, note, session in batch.tasks:
+                    packed: bytes | CargoKey = note
+                    if len(note) > INLINE_NOTE:
+                        packed = CargoKey.generate(len(note))
+                        group.create_task(self._deliver_note(packed, task, note, session))
+                    self._post(session, Packet(packed, key, shared, task.id))
+                to = [self._recipient(task, session) for task, _, session in batch.tasks]
+                group.create_task(self.deliveries.deliver(key, view, to, shared=shared))
         finally:
             batch.model.release()
 
     async def _send_note(
         self, session: SiteSession, task: Task, note: bytes, model: bytes | None
     ) -> None:
-        try:
-            key = await self._upload_note(task, note)
-            self._post(session, Packet(key, model, task=task.id))
-        except FedgateError as error:
-            self._on_failed(task, error)
-
-    async def _upload_note(self, task: Task, note: bytes) -> CargoKey:
         key = CargoKey.generate(len(note))
-        await cargo.upload(self._link, self._job, key, memoryview(note), receivers=[task.site])
-        return key
+        self._post(session, Packet(key, model, task=task.id))
+        await self._deliver_note(key, task, note, session)
+
+    async def _deliver_note(
+        self, key: CargoKey, task: Task, note: bytes, session: SiteSession
+    ) -> None:
+        to = self._recipient(task, session)
+        await self.deliveries.deliver(key, memoryview(note), [to])
+
+    def _recipient(self, task: Task, session: SiteSession) -> Recipient:
+        return Recipient(
+            session.site,
+            session.channel,
+            failed=lambda error: self._on_failed(task, error),
+            wanted=lambda: self._waits_for(task.id, session.site),
+        )
 
     def _post(self, session: SiteSession, packet: Packet) -> None:
         session.channel.post(LetterKind.TASK, packet.to_bytes(), cargo=packet.cargo)

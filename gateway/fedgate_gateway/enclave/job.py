@@ -37,7 +37,13 @@ from fedgate_gateway.enclave.reports import Reports
 from fedgate_gateway.enclave.sessions import Sessions
 from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.link.client import LinkClient
-from fedgate_gateway.link.control import read_control, read_leaving, write_control
+from fedgate_gateway.link.control import (
+    read_again,
+    read_cargo,
+    read_control,
+    read_leaving,
+    write_control,
+)
 from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.receiver import Received, Receiver
 from fedgate_gateway.link.signed_job import verify_job
@@ -141,6 +147,7 @@ class EnclaveJob:
             on_failed=lambda task, error: self._conductor.fail_task(
                 task.id, Failure.UNAVAILABLE, str(error)
             ),
+            waits_for=self._conductor.waits_for,
         )  # fmt: skip
 
     # -- the course of a job -----------------------------------------------------------------
@@ -403,6 +410,7 @@ class EnclaveJob:
         self._receivers[site] = Receiver(
             self.spec.job, self._link, keys,
             pool=self._pool, limit=self._config.result_bytes,
+            answer=lambda body: session.channel.post(LetterKind.CONTROL, body),
             body_limit=self._config.body_bytes, keep=self._keep, turns=self._turns,
             wanted=lambda task: self._conductor.waits_for(task, site),
             on_packet=lambda received: self._result(site, received),
@@ -439,7 +447,12 @@ class EnclaveJob:
 
     def _control(self, site: str, body: bytes) -> None:
         what, fields = read_control(body)
-        if what == "ready":
+        if what in ("got", "lost"):
+            self._dispatcher.deliveries.heard(site, read_cargo(fields), got=what == "got")
+        elif what in ("again", "gone"):
+            news = read_again(fields) if what == "again" else None
+            self._receivers[site].arrivals.instead(read_cargo(fields), news)
+        elif what == "ready":
             self._attendance.is_ready(site)
         elif what == "left" and site not in self._attendance.lost:
             notice, reason = read_leaving(fields)

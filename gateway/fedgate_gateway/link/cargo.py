@@ -8,7 +8,8 @@ deadline, or that of the task it belongs to.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import grpc
 
@@ -49,7 +50,8 @@ async def upload(
     """Seal ``plain`` chunk by chunk into the gateway; ``receivers`` empty: the job's enclave.
 
     Raises :class:`Unavailable` when the gateway does not take it. A broken upload cannot be
-    continued: sealing a chunk again could meet other bytes under the same nonce.
+    continued: sealing a chunk again could meet other bytes under the same nonce. It is made anew,
+    under another key (:mod:`.delivery`).
     """
     header = pb.CargoHeader(job=job, cargo=key.id, size=key.sealed_size, receivers=list(receivers))
 
@@ -66,15 +68,40 @@ async def upload(
             yield buffer.message()
         sealer.finish()
 
-    call = link.bulk.stream_unary(
-        methods.UPLOAD_CARGO,
-        request_serializer=_identity,
-        response_deserializer=pb.Receipt.FromString,
-    )
-    try:
+    with _calling("sending a model"):
+        call = link.bulk.stream_unary(
+            methods.UPLOAD_CARGO,
+            request_serializer=_identity,
+            response_deserializer=pb.Receipt.FromString,
+        )
         await call(chunks(), wait_for_ready=True)
+
+
+class _Broken(Unavailable):
+    """The connection broke, as opposed to a gateway that says no: another call may go on."""
+
+
+@contextlib.contextmanager
+def _calling(doing: str) -> Iterator[None]:
+    """However a call breaks, its caller meets an error of ours, or its own cancellation."""
+    try:
+        yield
     except grpc.aio.AioRpcError as error:
-        raise call_failed(error, "sending a model") from error
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            raise _Broken(f"{doing} failed", why=error.details() or "UNAVAILABLE") from error
+        raise call_failed(error, doing) from error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise _Broken(f"{doing} failed", why="its connection was closed") from None
+    except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+        raise _Broken(f"{doing} failed", why=repr(error)) from error
+
+
+def acknowledge(link: LinkClient, job: str, key: CargoKey) -> None:
+    """Tell the gateway that we need it no more: it keeps what is not acknowledged."""
+    link.send(pb.PeerMessage(cargo_taken=pb.CargoRequest(job=job, cargo=key.id)))
 
 
 async def download(
@@ -142,36 +169,35 @@ async def _download(
     progress: Progress,
 ) -> None:
     key = opener.key
-    call = link.bulk.unary_stream(
-        methods.DOWNLOAD_CARGO,
-        request_serializer=pb.CargoRequest.SerializeToString,
-        response_deserializer=_identity,
-    )
     attempts, loop = _ATTEMPTS, asyncio.get_running_loop()
     while opener.next < key.chunks:
         before = opener.next
         try:
             request = pb.CargoRequest(job=job, cargo=key.id, first=opener.next)
             async with asyncio.timeout(_IDLE_SECONDS) as idle:
-                async for message in call(request, wait_for_ready=True):
-                    idle.reschedule(loop.time() + _IDLE_SECONDS)
-                    sealed = data_of(message)
-                    if witness is not None:
-                        witness.add(sealed)
-                    take(sealed)
-                    progress(len(sealed))
+                with _calling("fetching a model"):
+                    call = link.bulk.unary_stream(
+                        methods.DOWNLOAD_CARGO,
+                        request_serializer=pb.CargoRequest.SerializeToString,
+                        response_deserializer=_identity,
+                    )
+                    async for message in call(request, wait_for_ready=True):
+                        idle.reschedule(loop.time() + _IDLE_SECONDS)
+                        sealed = data_of(message)
+                        if witness is not None:
+                            witness.add(sealed)
+                        take(sealed)
+                        progress(len(sealed))
             if opener.next < key.chunks:
                 opener.finish()  # the gateway said it was all: truncated
         except TimeoutError:
             raise Unavailable(
                 "a model did not come", why=f"nothing for {_IDLE_SECONDS:g} s"
             ) from None
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                raise call_failed(error, "fetching a model") from error
+        except _Broken:
             attempts = _ATTEMPTS if opener.next > before else attempts - 1
             if attempts <= 0:
-                raise call_failed(error, "fetching a model") from error
+                raise
             await asyncio.sleep(_PAUSE)
     opener.finish()
 
@@ -187,14 +213,12 @@ async def fetch_bundle(link: LinkClient, job: str, size: int) -> bytes:
         response_deserializer=pb.Chunk.FromString,
     )
     received = bytearray()
-    try:
+    with _calling("fetching the bundle"):
         request = pb.BundleRequest(job=job)
         async for chunk in call(request, wait_for_ready=True, timeout=_BUNDLE_SECONDS):
             received += chunk.data
             if len(received) > size:
                 raise Unavailable("the bundle is larger than announced", why=f"{size} bytes")
-    except grpc.aio.AioRpcError as error:
-        raise call_failed(error, "fetching the bundle") from error
     return bytes(received)
 
 
@@ -216,7 +240,5 @@ async def upload_output(
         request_serializer=pb.Chunk.SerializeToString,
         response_deserializer=pb.Receipt.FromString,
     )
-    try:
+    with _calling("releasing an output"):
         await call(chunks(), wait_for_ready=True, timeout=_OUTPUT_SECONDS)
-    except grpc.aio.AioRpcError as error:
-        raise call_failed(error, "releasing an output") from error

@@ -23,6 +23,7 @@ from fedgate.errors import (
     FedgateError,
     InvalidConfig,
     InvalidMessage,
+    LimitReached,
     NotFound,
     Unavailable,
 )
@@ -283,6 +284,7 @@ _KINDS: dict[grpc.StatusCode, type[FedgateError]] = {
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.ALREADY_EXISTS: Conflict,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidMessage,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitReached,
 }
 
 

@@ -1,6 +1,7 @@
 """Control letters: what a site and an enclave tell each other about a job, beside its tasks.
 
-``welcome`` and ``ready`` open it, ``left`` (a site) and ``over`` (the enclave) end it. They are
+``welcome`` and ``ready`` open it, ``left`` (a site) and ``over`` (the enclave) end it. Of a cargo
+its receiver says ``got`` or ``lost``, its sender ``again`` or ``gone`` (:mod:`.delivery`). They are
 sealed: a reason may be any text, and comes with the notice that everybody may hear.
 """
 
@@ -12,13 +13,16 @@ import msgpack
 
 from fedgate.errors import FedgateError, InvalidMessage
 from fedgate.notice import Notice, public, read_notice
+from fedgate_gateway.sealed import CargoKey
 
 #: Characters of a reason.
 _REASON = 4000
-_KNOWN = frozenset({"welcome", "ready", "left", "over"})
+_KNOWN = frozenset({"welcome", "ready", "left", "over", "got", "lost", "again", "gone"})
+#: Bytes of a cargo's id.
+_ID = 16
 
 
-def write_control(what: str, **fields: str | float | bool) -> bytes:
+def write_control(what: str, **fields: str | float | bool | bytes) -> bytes:
     packed: bytes = msgpack.packb([what, fields])
     return packed
 
@@ -49,3 +53,24 @@ def read_leaving(fields: dict[str, Any]) -> tuple[Notice, str]:
     except (ValueError, TypeError) as error:
         raise InvalidMessage("a site leaves without a notice", why=str(error)) from error
     return notice, str(fields.get("reason", ""))[:_REASON]
+
+
+def read_cargo(fields: dict[str, Any]) -> bytes:
+    """The cargo that a ``got``, ``lost``, ``again`` or ``gone`` speaks of; raises
+    :class:`InvalidMessage`.
+    """
+    cargo = fields.get("cargo")
+    if not isinstance(cargo, bytes) or len(cargo) != _ID:
+        raise InvalidMessage("a control letter names no cargo")
+    return cargo
+
+
+def read_again(fields: dict[str, Any]) -> tuple[CargoKey, bool]:
+    """What an ``again`` sends in a lost cargo's place, and whether a witness follows.
+
+    Raises :class:`InvalidMessage`, or :class:`SealBroken` for a key that is none.
+    """
+    key, shared = fields.get("key"), fields.get("shared")
+    if not isinstance(key, bytes) or not isinstance(shared, bool):
+        raise InvalidMessage("a control letter sends nothing again")
+    return CargoKey.from_bytes(key), shared

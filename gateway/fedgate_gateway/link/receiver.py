@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from fedgate.errors import FedgateError, InvalidMessage, NotFound, SealBroken, Unavailable
 from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.link import cargo
+from fedgate_gateway.link.arrival import Arrivals
 from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.link.expected import Expected
 from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.packet import Packet
 from fedgate_gateway.link.turns import Progress, Turns
@@ -21,8 +23,6 @@ log = logging.getLogger(__name__)
 _QUEUE, _QUEUE_BYTES = 1000, 64 * 1024 * 1024
 _WITNESS_SECONDS = 60
 _UNGATED = 1000
-#: Witnesses that may arrive before their cargo has.
-_WITNESSES = 64
 #: What a note may hold where nobody says: the part of a task or result that we cannot read.
 BODY_BYTES = 256 << 20
 
@@ -34,6 +34,8 @@ class Received:
     model: bytes | Buffer | KeptCargo | None
     #: Bytes of ciphertext that brought it.
     size: int
+    #: Where the memory of the model is from.
+    pool: Pool | None = None
     #: Its cargo did not come. The session goes on; whoever waits for the task must be told.
     error: FedgateError | None = None
 
@@ -49,6 +51,7 @@ class Receiver:
         *,
         pool: Callable[[], Pool],
         limit: int,
+        answer: Callable[[bytes], None],
         body_limit: int = BODY_BYTES,
         on_packet: Callable[[Received], Awaitable[None] | None],
         on_broken: Callable[[FedgateError], None],
@@ -56,7 +59,8 @@ class Receiver:
         turns: Turns | None = None,
         wanted: Callable[[str], bool] = lambda _task: True,
     ) -> None:
-        """``limit`` bounds a model and ``body_limit`` a note, in bytes. ``keep`` says which models
+        """``limit`` bounds a model and ``body_limit`` a note, in bytes. ``answer`` posts a control
+        letter to the sender. ``keep`` says which models
         stay sealed until they are read; ``turns`` how many large ones of all receivers are on
         their way at a time; ``wanted`` whether anybody waits for what a task brings.
         """
@@ -69,11 +73,12 @@ class Receiver:
         self._keys = keys
         self._pool = pool
         self._limit = limit
+        self.arrivals = Arrivals(job, link, answer)
         self._on_packet = on_packet
         self._on_broken = on_broken
         self._queue: asyncio.Queue[tuple[LetterHeader, bytes]] = asyncio.Queue(_QUEUE)
         self._waiting = 0
-        self._witnesses: dict[bytes, asyncio.Future[bytes]] = {}
+        self._witnesses: Expected[bytes] = Expected()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def put(self, header: LetterHeader, body: bytes) -> None:
@@ -86,18 +91,7 @@ class Receiver:
         """A witness letter: cargo id (16 bytes) and tag (32 bytes)."""
         if len(body) != 48:
             raise SealBroken("a witness letter has a wrong length")
-        waiting = self._witness(body[:16])
-        if not waiting.done():
-            waiting.set_result(body[16:])
-
-    def _witness(self, cargo_id: bytes) -> asyncio.Future[bytes]:
-        waiting = self._witnesses.get(cargo_id)
-        if waiting is None:
-            if len(self._witnesses) >= _WITNESSES:  # the oldest: its cargo never came
-                self._witnesses.pop(next(iter(self._witnesses))).cancel()
-            waiting = asyncio.get_running_loop().create_future()
-            self._witnesses[cargo_id] = waiting
-        return waiting
+        self._witnesses.tell(body[:16], body[16:])
 
     async def _run(self) -> None:
         while True:
@@ -122,10 +116,11 @@ class Receiver:
             self.discard(received)
             raise
 
-    def discard(self, received: Received) -> None:
+    @staticmethod
+    def discard(received: Received) -> None:
         """Give back the memory of a packet that nobody takes."""
-        if isinstance(received.model, Buffer):
-            self._pool().give_back(received.model.number)
+        if isinstance(received.model, Buffer) and received.pool is not None:
+            received.pool.give_back(received.model.number)
         elif isinstance(received.model, KeptCargo):
             received.model.close()
 
@@ -134,52 +129,63 @@ class Receiver:
         try:
             return await self._fetch(packet, body)
         except (Unavailable, NotFound) as error:
-            return Received(packet.task, b"", None, len(body), error)
+            return Received(packet.task, b"", None, len(body), error=error)
 
     async def _fetch(self, packet: Packet, body: bytes) -> Received:
         size = len(body) + sum(ref.size for ref in packet.cargo)
-        note = packet.note
+        note, model = packet.note, packet.model
         if packet.cargo and not self._wanted(packet.task):
+            for key in (note, model):
+                if isinstance(key, CargoKey):
+                    self.arrivals.done_with(key)
             raise NotFound("nobody waits for this any more")
         if isinstance(note, CargoKey):
             self._check(note, self._body_limit)
-            note = await cargo.fetch(self._link, self._job, note)
-        model = packet.model
+            note = await self.arrivals.bring(note, self._fetch_note)
+        received = Received(packet.task, note, None, size)
         if not isinstance(model, CargoKey):
-            return Received(packet.task, note, model, size)
+            received.model = model
+            return received
         self._check(model, self._limit)
         async with self._turns.one() as progress:
-            received = Received(packet.task, note, self._place(model), size)
-            try:
-                await self._fetch_model(received, model, progress, shared=packet.shared)
-            except BaseException:
-                self.discard(received)
-                raise
+
+            async def take(key: CargoKey, shared: bool) -> None:
+                await self._fetch_model(received, key, progress, shared=shared)
+
+            await self.arrivals.bring(model, take, shared=packet.shared)
         return received
 
-    def _place(self, key: CargoKey) -> Buffer | KeptCargo:
-        return self._keep(key) or self._pool().take(key.size)
+    async def _fetch_note(self, key: CargoKey, _shared: bool) -> bytes:
+        return await cargo.fetch(self._link, self._job, key)
 
     async def _fetch_model(
         self, received: Received, key: CargoKey, progress: Progress, *, shared: bool
     ) -> None:
         link, job = self._link, self._job
         witness = CargoWitness(self._keys, key) if shared else None
-        if isinstance(received.model, Buffer):
-            view = received.model.view
-            await cargo.download(link, job, key, view, witness=witness, progress=progress)
-        elif isinstance(received.model, KeptCargo):
-            await cargo.keep(link, job, received.model, witness=witness, progress=progress)
-        if witness is not None:
-            await self._verify(witness, key)
+        received.model = kept = self._keep(key)
+        if kept is None:
+            received.pool = self._pool()
+            received.model = received.pool.take(key.size)
+        try:
+            if kept is not None:
+                await cargo.keep(link, job, kept, witness=witness, progress=progress)
+            elif isinstance(received.model, Buffer):
+                view = received.model.view
+                await cargo.download(link, job, key, view, witness=witness, progress=progress)
+            if witness is not None:
+                await self._verify(witness, key)
+        except BaseException:
+            self.discard(received)
+            raise
 
     async def _verify(self, witness: CargoWitness, key: CargoKey) -> None:
         try:
-            tag = await asyncio.wait_for(self._witness(key.id), _WITNESS_SECONDS)
+            tag = await asyncio.wait_for(self._witnesses.of(key.id), _WITNESS_SECONDS)
         except TimeoutError:
             raise SealBroken("the sender's witness for a shared model never came") from None
         finally:
-            self._witnesses.pop(key.id, None)
+            self._witnesses.forget(key.id)
         witness.verify(tag)
 
     @staticmethod

@@ -195,10 +195,7 @@ class LinkService:
 
     async def _handle(self, connection: Connection, message: pb.PeerMessage) -> None:
         kind = message.WhichOneof("body")
-        if connection.kind is PeerKind.SITE:
-            await self._shares.message(connection.name)
-            if kind == "handshake":
-                self._shares.handshake(message.handshake.job, connection.name)
+        await self._due(connection, message)
         if kind in _RELAYED:
             self._router.relay(connection, message)
         elif kind == "report" and connection.kind is PeerKind.ENCLAVE:
@@ -209,8 +206,21 @@ class LinkService:
             await self._scheduler.offer_reply(connection.name, message.offer_reply)
         elif kind == "audit":
             await self._audit(connection, message.audit)
+        elif kind == "cargo_taken":
+            self._cargo_taken(connection, message.cargo_taken)
         elif kind != "heartbeat":
             raise InvalidMessage(f"unexpected message {kind!r}")
+
+    async def _due(self, connection: Connection, message: pb.PeerMessage) -> None:
+        """Waits until one more message of a site is due."""
+        if connection.kind is PeerKind.SITE:
+            await self._shares.message(connection.name)
+            if message.WhichOneof("body") == "handshake":
+                self._shares.handshake(message.handshake.job, connection.name)
+
+    def _cargo_taken(self, connection: Connection, taken: pb.CargoRequest) -> None:
+        if self._router.route(taken.job, connection) is not None:
+            self._spool.taken(taken.job, taken.cargo, _receiver(connection))
 
     async def _audit(self, connection: Connection, report: pb.AuditReport) -> None:
         route = self._router.route(report.job, connection)
@@ -323,13 +333,12 @@ class LinkService:
         if self._router.route(request.job, connection) is None:
             await _abort(context, NotFound("there is no such job for this peer"))
             return
-        receiver = connection.name if connection.kind is PeerKind.SITE else "enclave"
         told = (grpc.StatusCode.UNAVAILABLE, "the download stood still")
         call = OpenCall(farewell=lambda: _break_off(context, *told))
         loop, idle = asyncio.get_running_loop(), self._state.config.limits.idle_seconds
         try:
             async for frame in self._spool.read(
-                request.job, request.cargo, receiver, request.first, patience=_PATIENCE
+                request.job, request.cargo, _receiver(connection), request.first, patience=_PATIENCE
             ):
                 stalled = loop.call_later(idle, call.cancel)
                 try:
@@ -369,6 +378,11 @@ class LinkService:
         except (FedgateError, StopAsyncIteration) as error:
             await _abort(context, error)
             raise
+
+
+def _receiver(connection: Connection) -> str:
+    """What a cargo's header calls it."""
+    return connection.name if connection.kind is PeerKind.SITE else "enclave"
 
 
 def holder_of(kind: PeerKind, name: str) -> str:

@@ -2,7 +2,8 @@
 
 Upload and downloads overlap: a reader follows the writer. The newest frames are also kept in
 memory, so a reader that keeps up never touches the disk. A slow or broken receiver costs the
-others nothing and can continue where it was. Spool files are recycled, because fresh pages cost
+others nothing and can continue where it was: cargo stays until every receiver has acknowledged that
+it has all of it, or its job ends. Spool files are recycled, because fresh pages cost
 more than the copy does.
 
 Room is charged for what has arrived, never for what was announced, to the job, its project and the
@@ -42,6 +43,8 @@ _MOST_OF_A_SENDER = 256
 _SOME_FRAMES, _FRAME_BYTES = 16, 32 * 1024
 #: Cargo that nobody touched for so many seconds goes when its room is needed.
 _STALE_SECONDS = 300.0
+#: Seconds that a reader waits for a cargo to be announced: its letter may come before it does.
+_ANNOUNCED_SECONDS = 5.0
 #: Seconds that an upload waits for room, and how often it looks whether somebody has rested.
 _PATIENCE, _LOOK_SECONDS = 30.0, 1.0
 #: Cargo of a job with more than its part that nobody touched for so many seconds makes room for one
@@ -236,12 +239,12 @@ class CargoSpool:
     async def read(
         self, job: str, id: bytes, receiver: str, first: int, *, patience: float
     ) -> AsyncIterator[bytes]:
-        """Frames from ``first`` on as they arrive; the cargo goes once all receivers had it.
+        """Frames from ``first`` on as they arrive.
 
-        Waits up to ``patience`` seconds (a quarter of them for a cargo that was not announced yet)
-        for each next frame. Raises :class:`NotFound` for cargo that is not for this receiver.
+        Waits up to ``patience`` seconds for each next frame, and a few for a cargo that was not
+        announced yet. Raises :class:`NotFound` for cargo that is not for this receiver.
         """
-        cargo = await self._find(job, id, patience / 4)
+        cargo = await self._find(job, id, 0.0 if first else min(patience, _ANNOUNCED_SECONDS))
         if receiver not in cargo.receivers:
             raise NotFound("there is no such cargo for this peer")
         position = first
@@ -253,16 +256,25 @@ class CargoSpool:
             if cargo.failed:
                 raise Unavailable("the sender did not finish this cargo", why=cargo.failed)
             if cargo.fd < 0:
-                raise NotFound("this cargo was fetched by all its receivers already")
+                raise NotFound("all receivers of this cargo have acknowledged it")
             if cargo.done:
                 break
             try:
                 await asyncio.wait_for(cargo.grown.wait(), patience)
             except TimeoutError:
                 raise DeadlineExceeded("the sender of this cargo has stopped") from None
+
+    def taken(self, job: str, id: bytes, receiver: str) -> None:
+        """A receiver needs it no more; it goes once that is so for all of them."""
+        cargo = self._cargo.get((job, id))
+        if cargo is None or receiver not in cargo.receivers:
+            return
         cargo.taken.add(receiver)
         if cargo.taken >= cargo.receivers:
-            self._remove(cargo)
+            if cargo.done:
+                self._remove(cargo)
+            else:
+                self.fail(cargo, "its receivers need it no more")
 
     async def _find(self, job: str, id: bytes, patience: float) -> Cargo:
         until = time.monotonic() + patience

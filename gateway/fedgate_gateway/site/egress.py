@@ -13,9 +13,9 @@ from fedgate.task import Failure, Frame, Result, TaskError
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Incoming
 from fedgate_gateway.child.memory import Buffer, Pool
-from fedgate_gateway.link import cargo
 from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.link.delivery import Deliveries, Recipient
 from fedgate_gateway.link.packet import INLINE_MODEL, INLINE_NOTE, Packet
 from fedgate_gateway.link.traffic import told_as
 from fedgate_gateway.sealed import MAX_BODY, CargoKey, LetterKind
@@ -54,7 +54,7 @@ class Egress:
         self._job = job
         self._site = site
         self._guard = guard
-        self._link = link
+        self.deliveries = Deliveries(job, link)
         self._channel = channel
         self._report = report
         self._tell = tell
@@ -99,9 +99,6 @@ class Egress:
             incoming.release()
         try:
             await self._seal(result, note, copy)
-        except FedgateError as error:
-            log.warning("job %s: a result did not get out: %s", self._job, error)
-            self.fail(result.task, Failure.UNAVAILABLE, str(error))
         finally:
             self._give_back(copy)
 
@@ -116,10 +113,16 @@ class Egress:
         if channel is None:
             return
         channel.post(LetterKind.RESULT, packet.to_bytes(), cargo=packet.cargo)
-        if isinstance(packed, CargoKey):
-            await cargo.upload(self._link, self._job, packed, memoryview(note))
-        if key is not None and model is not None:
-            await cargo.upload(self._link, self._job, key, model.view)
+        to = [Recipient("", channel, failed=self._undelivered)]
+        async with asyncio.TaskGroup() as group:
+            if isinstance(packed, CargoKey):
+                group.create_task(self.deliveries.deliver(packed, memoryview(note), to))
+            if key is not None and model is not None:
+                group.create_task(self.deliveries.deliver(key, model.view, to))
+
+    def _undelivered(self, error: FedgateError) -> None:
+        """The enclave was told, in the session, and fails the task."""
+        log.warning("job %s: a result did not get out: %s", self._job, error)
 
     def fail(self, task: str, failure: Failure, reason: str) -> None:
         """Tell the enclave why there is no result."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import shutil
 from collections import Counter
@@ -30,7 +31,13 @@ from fedgate_gateway.config import SiteConfig
 from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.closing import closing
-from fedgate_gateway.link.control import read_control, write_control, write_leaving
+from fedgate_gateway.link.control import (
+    read_again,
+    read_cargo,
+    read_control,
+    write_control,
+    write_leaving,
+)
 from fedgate_gateway.link.facts import told_rules
 from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.receiver import Received, Receiver
@@ -156,6 +163,7 @@ class SiteJob:
             self._receiver = Receiver(
                 self.spec.job, self._link, keys,
                 pool=self._pool, limit=self._config.guard.result_bytes,
+                answer=functools.partial(channel.post, LetterKind.CONTROL),
                 on_packet=self._task, on_broken=channel.fail,
             )  # fmt: skip
             try:
@@ -311,10 +319,17 @@ class SiteJob:
             case LetterKind.FRAME:
                 self._take_frame(body)
             case LetterKind.CONTROL:
-                what, fields = read_control(body)
-                if what == "over":
-                    self.succeeded = not fields.get("reason")
-                    self._end(str(fields.get("reason", "")))
+                self._control(self._receiver, *read_control(body))
+
+    def _control(self, receiver: Receiver, what: str, fields: dict[str, Any]) -> None:
+        if what == "over":
+            self.succeeded = not fields.get("reason")
+            self._end(str(fields.get("reason", "")))
+        elif what in ("got", "lost"):
+            self._egress.deliveries.heard("", read_cargo(fields), got=what == "got")
+        elif what in ("again", "gone"):
+            news = read_again(fields) if what == "again" else None
+            receiver.arrivals.instead(read_cargo(fields), news)
 
     def _take_frame(self, body: bytes) -> None:
         """The same list for what comes in: a worker meets no traffic its owner did not allow."""

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PeerMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "offer_reply", "handshake", "letter", "resume", "resumed", "session_closed", "report", "audit")
+    __slots__ = ("hello", "heartbeat", "offer_reply", "handshake", "letter", "resume", "resumed", "session_closed", "report", "audit", "cargo_taken")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     OFFER_REPLY_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class PeerMessage(_message.Message):
     SESSION_CLOSED_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     AUDIT_FIELD_NUMBER: _ClassVar[int]
+    CARGO_TAKEN_FIELD_NUMBER: _ClassVar[int]
     hello: PeerHello
     heartbeat: Heartbeat
     offer_reply: OfferReply
@@ -29,7 +30,8 @@ class PeerMessage(_message.Message):
     session_closed: SessionClosed
     report: JobReport
     audit: AuditReport
-    def __init__(self, hello: _Optional[_Union[PeerHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., offer_reply: _Optional[_Union[OfferReply, _Mapping]] = ..., handshake: _Optional[_Union[Handshake, _Mapping]] = ..., letter: _Optional[_Union[Letter, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., resumed: _Optional[_Union[Resume, _Mapping]] = ..., session_closed: _Optional[_Union[SessionClosed, _Mapping]] = ..., report: _Optional[_Union[JobReport, _Mapping]] = ..., audit: _Optional[_Union[AuditReport, _Mapping]] = ...) -> None: ...
+    cargo_taken: CargoRequest
+    def __init__(self, hello: _Optional[_Union[PeerHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., offer_reply: _Optional[_Union[OfferReply, _Mapping]] = ..., handshake: _Optional[_Union[Handshake, _Mapping]] = ..., letter: _Optional[_Union[Letter, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., resumed: _Optional[_Union[Resume, _Mapping]] = ..., session_closed: _Optional[_Union[SessionClosed, _Mapping]] = ..., report: _Optional[_Union[JobReport, _Mapping]] = ..., audit: _Optional[_Union[AuditReport, _Mapping]] = ..., cargo_taken: _Optional[_Union[CargoRequest, _Mapping]] = ...) -> None: ...
 
 class GatewayMessage(_message.Message):
     __slots__ = ("welcome", "heartbeat", "offer", "assign", "join", "handshake", "letter", "resume", "resumed", "session_closed", "over", "peer")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+import socket
+import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import psutil
 import pytest
 
+from fedgate import Model
+from fedgate.averaging import weighted_mean
 from fedgate.bundle import pack_files
 from fedgate_gateway.dev import Federation
 from fedgate_gateway.sealed import RecipientKey
@@ -62,11 +70,119 @@ def workload(rounds: int = 2, size: int = SMALL, pause: float = 0.0, hold: str =
     return pack_files({"plain.toml": text.encode(), "work.py": _WORK.encode()})
 
 
+#: 4 MB: cargo of four chunks. Nothing else that passes the line in a job is a tenth of it.
+NUMBERS = 1_000_000
+_NOISE_WORK = """
+import os, time
+import numpy as np
+
+def initial(config):
+    return {"w": np.zeros(NUMBERS, np.float32)}
+
+def train(model, data, config):
+    site = int(os.getcwd().partition("site-")[2][0])
+    noise = np.random.default_rng(site).standard_normal(NUMBERS, np.float32)
+    return {"w": model["w"] * np.float32(0.5) + noise}, site, {}
+
+def evaluate(model, data, config):
+    return 1, {}
+""".replace("NUMBERS", str(NUMBERS))
+
+
+def noise(rounds: int = 2) -> tuple[bytes, np.ndarray[Any, Any]]:
+    """A job of sites 1 and 2 in which every update counts, and the weights that it must have."""
+    toml = f'name = "noise"\nmodule = "work.py"\nrounds = {rounds}\n'
+    archive = pack_files({"plain.toml": toml.encode(), "work.py": _NOISE_WORK.encode()})
+    noises = [np.random.default_rng(n).standard_normal(NUMBERS, np.float32) for n in (1, 2)]
+    model = Model.from_numpy({"w": np.zeros(NUMBERS, np.float32)})
+    for _ in range(rounds):
+        half = model.numpy()["w"] * np.float32(0.5)
+        updates = [Model.from_numpy({"w": half + one}) for one in noises]
+        model = weighted_mean([(updates[0], 1.0), (updates[1], 2.0)])
+    return archive, model.numpy()["w"]
+
+
+Way = Literal["up", "down"]
+
+
+class Line:
+    """TCP between a peer and its gateway, in a thread of its own."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._loop = asyncio.new_event_loop()
+        self._cuts: dict[Way, int] = {}
+        self.cut = 0
+        #: Connections pass nothing on, and nothing says so.
+        self.silent = False
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
+        self._thread.start()
+        ready.wait()
+
+    def _run(self, ready: threading.Event) -> None:
+        async def serve() -> None:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            self.port = self._server.sockets[0].getsockname()[1]
+            ready.set()
+
+        self._loop.run_until_complete(serve())
+        self._loop.run_forever()
+
+    def cut_after(self, size: int, way: Way) -> None:
+        """Reset the connection that passes so many more bytes that way, once."""
+        self._cuts[way] = size
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.close()
+            return
+        both = (writer, back)
+        await asyncio.gather(
+            self._pass(reader, back, "up", both), self._pass(there, writer, "down", both)
+        )
+
+    async def _pass(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, way: Way, both: Any
+    ) -> None:
+        try:
+            while data := await source.read(64 * 1024):
+                if way in self._cuts:
+                    self._cuts[way] -= len(data)
+                    if self._cuts[way] <= 0:
+                        del self._cuts[way]
+                        self.cut += 1
+                        self._reset(both)
+                        return
+                if not self.silent:
+                    sink.write(data)
+                    await sink.drain()
+        except OSError:
+            pass
+        for writer in both:
+            writer.close()
+
+    @staticmethod
+    def _reset(both: tuple[asyncio.StreamWriter, ...]) -> None:
+        for writer in both:
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+
 class Bench:
     """A running federation, and questions about its jobs."""
 
     def __init__(self, federation: Federation) -> None:
         self.federation = federation
+        #: By peer, where a test asked for them.
+        self.lines: dict[str, Line] = {}
         self.recipient = RecipientKey.generate()
         self.folder = federation.dir
 
@@ -103,6 +219,16 @@ class Bench:
             time.sleep(0.03)
         return found
 
+    def weights(self, job: str, into: Path) -> np.ndarray[Any, Any]:
+        """Of the model that it released to us."""
+        from fedgate_gateway.cli.results import fetch_all
+        from fedgate_gateway.cli.submissions import Submissions
+
+        mine = Submissions(self.federation.profile_path)
+        fetched = fetch_all(self.federation.client, job, into / job, submissions=mine)
+        (path,) = [Path(f.path) for f in fetched if f.kind == "model"]
+        return Model.parse(path.read_bytes()).numpy()["w"]
+
     def events(self, job: str, kind: str) -> list[dict[str, Any]]:
         return [dict(e.data) for e in self.federation.client.events(job) if e.kind == kind]
 
@@ -124,9 +250,24 @@ class Bench:
         return process.children(recursive=True)
 
 
+def through_lines(bench: Bench) -> None:
+    """Every peer gets a line of its own to the gateway."""
+    for path in (bench.folder / "enclave.toml", *bench.folder.glob("site-*.toml")):
+        text = path.read_text()
+        found = re.search(r'^gateway = ".*:(\d+)"', text, re.MULTILINE)
+        assert found is not None
+        line = bench.lines[path.stem] = Line(int(found[1]))
+        path.write_text(text.replace(f":{found[1]}", f":{line.port}"))
+
+
 @pytest.fixture(scope="session")
 def make_workload() -> Callable[..., bytes]:
     return workload
+
+
+@pytest.fixture(scope="session")
+def make_noise() -> Callable[..., tuple[bytes, np.ndarray[Any, Any]]]:
+    return noise
 
 
 @pytest.fixture(scope="session")
@@ -138,12 +279,16 @@ def planted_bytes() -> Callable[[str], bytes]:
 def make_bench(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., Bench]]:
-    """``make_bench("hostile_gateway", sites=3, edit={...})``: a federation with another program."""
+    """``make_bench("hostile_gateway", sites=3, edit={...})``: a federation with another program;
+    with ``lines``, through connections that a test can break.
+    """
     made: list[Federation] = []
+    benches: list[Bench] = []
 
     def build(
         *,
         sites: int,
+        lines: bool = False,
         gateway: str = "",
         every: str = "",
         programs: Mapping[str, str] | None = None,
@@ -155,16 +300,24 @@ def make_bench(
             sandbox="process",
         )  # fmt: skip
         made.append(federation)
-        if edit is not None:  # in files that are there, before anybody reads them
+        bench = Bench(federation)
+        benches.append(bench)
+        if lines or edit is not None:  # in files that are there, before anybody reads them
             federation.prepare()
+        if edit is not None:
             edit(federation.dir)
+        if lines:
+            through_lines(bench)
         for name, program in federation.programs.items():
             other = every or (programs or {}).get(name, gateway if name == "gateway" else "")
             if other:
                 program.command = (sys.executable, str(PROGRAMS / f"{other}.py"))
         federation.start()
-        return Bench(federation)
+        return bench
 
     yield build
     for federation in made:
         federation.stop()
+    for bench in benches:
+        for line in bench.lines.values():
+            line.close()
