@@ -112,10 +112,15 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def _asked(request: Request) -> str:
+    """The path as the API declares it: what stood in its place is a stranger's text."""
+    return str(getattr(request.scope.get("route"), "path", "an unknown path"))
+
+
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, FedgateError)
     if error.status >= 500:
-        _log.warning("%s %s: %s", request.method, request.url.path, error)
+        _log.warning("%s %s: %s", request.method, _asked(request), error)
     return problem_of(error, request.url.path)
 
 
@@ -146,7 +151,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # What went wrong stays in our log; a stranger gets a number to ask about.
     number = secrets.token_hex(4)
-    _log.error("incident %s: %s %s", number, request.method, request.url.path, exc_info=error)
+    _log.error("incident %s: %s %s", number, request.method, _asked(request), exc_info=error)
     return problem(
         request.url.path,
         500,

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, event, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from fedgate.errors import FedgateError, NotFound, Unavailable
+from fedgate_gateway import operator_log
 from fedgate_gateway.audit import tree
 from fedgate_gateway.audit.entry import Entry
 from fedgate_gateway.audit.integrity import LogDamaged, check_database, nodes_of
@@ -82,9 +83,14 @@ class AuditLog:
         """Add entries in one transaction (one disk flush) and return their positions."""
         encoded = [entry.encode() for entry in entries]
         if session is not None:
-            return self._append(_connection(session), entries, encoded)
+            positions = self._append(_connection(session), entries, encoded)
+            if isinstance(session, Session):
+                _tell_once_committed(session, list(entries))
+            return positions
         with self._lock, self._writing() as connection:
-            return self._append(connection, entries, encoded)
+            positions = self._append(connection, entries, encoded)
+        _tell(entries)
+        return positions
 
     def size(self) -> int:
         with self._reading() as connection:
@@ -240,6 +246,16 @@ def _ours() -> Iterator[None]:
         raise
     except SQLAlchemyError as error:
         raise Unavailable("the audit log's database does not answer", why=str(error)) from error
+
+
+def _tell_once_committed(session: Session, entries: list[Entry]) -> None:
+    event.listen(session, "after_commit", lambda _: _tell(entries), once=True)
+    event.listen(session, "after_rollback", lambda _: entries.clear(), once=True)
+
+
+def _tell(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        operator_log.tell(entry.kind, entry.data, job=entry.job, actor=entry.actor)
 
 
 def _connection(session: Session | Connection) -> Connection:

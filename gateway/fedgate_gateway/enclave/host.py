@@ -11,6 +11,7 @@ from fedgate import __version__ as fedgate_version
 from fedgate.codes import Code
 from fedgate.errors import Conflict, FedgateError, NotFound
 from fedgate.notice import Notice, public
+from fedgate_gateway import operator_log
 from fedgate_gateway.attestation import load_attester
 from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import EnclaveConfig, ProjectConfig, load_config
@@ -80,11 +81,14 @@ class EnclaveHost:
         try:
             job = self._make(Spec.read(message))
         except FedgateError as error:
-            log.warning("refused job %s: %s", message.job, error)
-            refused = pb.JobReport(job=message.job, refused=public(error).to_text())
+            log.debug("refused job %s: %s", message.job, error)
+            notice = public(error)
+            operator_log.tell("job.refused", {"code": str(notice.code)}, job=message.job)
+            refused = pb.JobReport(job=message.job, refused=notice.to_text())
             self.link.send(pb.PeerMessage(report=refused))
             return
         self._jobs[message.job] = job
+        operator_log.tell("job.assigned", {"project": message.project}, job=message.job)
         task = asyncio.get_running_loop().create_task(job.run(), name=message.job)
         self._running[message.job] = task
         task.add_done_callback(lambda _: self._ended(job))

@@ -20,6 +20,7 @@ from fedgate.errors import (
 from fedgate.manifest import Manifest
 from fedgate.notice import Notice, public
 from fedgate.task import Failure, Frame, Task
+from fedgate_gateway import operator_log
 from fedgate_gateway.attestation import Attester, digest_bytes
 from fedgate_gateway.child import notes
 from fedgate_gateway.child.host import Child, ChildSpec, Incoming
@@ -312,6 +313,11 @@ class EnclaveJob:
         self.finished = pb.Finished(
             succeeded=error is None, notice="" if error is None else public(error).to_text()
         )
+        code = "" if error is None else str(public(error).code)
+        operator_log.tell(
+            "job.ended", {"state": "succeeded" if error is None else "failed", "code": code},
+            job=self.spec.job,
+        )  # fmt: skip
         self.report_end()
 
     async def _release_log(self) -> None:

@@ -88,6 +88,7 @@ class Reports:
 
     def _write(self, kind: str, notice: Notice | None, told: Mapping[str, Any]) -> None:
         entry = Entry(PeerKind.ENCLAVE, kind, self._sites, notice, **told)
+        entry.tell_operator(self._job)
         report = pb.AuditReport(job=self._job, kind=entry.name, data=entry.text)
         self._send(pb.PeerMessage(audit=report))
 

@@ -140,7 +140,7 @@ class Sessions:
         self.events.session_opened(site, keys)
 
     def _refuse(self, site: str, error: FedgateError, session: bytes = b"") -> None:
-        log.warning("job %s: refused a session for %s: %s", self.job, site, error)
+        log.debug("job %s: refused a session for %s: %s", self.job, site, error)
         self.events.refused(site, error)
         self._close(site, session, public(error))
 

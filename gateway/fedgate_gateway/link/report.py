@@ -10,6 +10,7 @@ import json
 from typing import Any, final
 
 from fedgate.notice import Notice
+from fedgate_gateway import operator_log
 from fedgate_gateway.link import facts
 from fedgate_gateway.link.facts import Sites
 from fedgate_gateway.pki import PeerKind
@@ -22,14 +23,18 @@ class Entry:
     Raises :class:`InvalidMessage` for what the audit log does not take.
     """
 
-    __slots__ = ("name", "text")
+    __slots__ = ("_data", "name", "text")
 
     def __init__(
         self, kind: PeerKind, name: str, sites: Sites, notice: Notice | None = None, /, **told: Any
     ) -> None:
         self.name = name
         self.text = _written(notice, told)
-        facts.entry(kind, name, self.text, sites)
+        self._data = facts.entry(kind, name, self.text, sites)
+
+    def tell_operator(self, job: str) -> None:
+        """In the log of the program that reports it, by the same codes and names."""
+        operator_log.tell(self.name, self._data, job=job)
 
 
 @final

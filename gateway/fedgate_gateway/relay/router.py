@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Counter
 
 from fedgate.errors import FedgateError, InvalidMessage
+from fedgate_gateway import operator_log
 from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_gateway.sealed import Direction, peek_header
@@ -118,4 +119,6 @@ class Router:
                 connection.send(message)
 
     def refuse(self, connection: Connection, error: FedgateError) -> None:
-        log.warning("%s %s: %s", connection.kind, connection.name, error)
+        told = {"kind": connection.kind.value, "name": connection.name, "code": error.code}
+        operator_log.tell("link.refused", told)
+        log.debug("%s %s: %s", connection.kind, connection.name, error)

@@ -20,6 +20,7 @@ from fedgate.errors import (
     NotFound,
     Unauthenticated,
 )
+from fedgate_gateway import operator_log
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import OutputKind
 from fedgate_gateway.control.scheduler import Scheduler
@@ -135,7 +136,7 @@ class LinkService:
         connection = Connection(kind, name, await self._hello(requests, context))
         limits = self._state.config.limits
         self._connections.add(connection)
-        log.info("%s %s is connected", kind, name)
+        operator_log.tell("link.opened", {"kind": kind.value, "name": name})
         connection.send(
             pb.GatewayMessage(
                 welcome=pb.Welcome(
@@ -155,7 +156,7 @@ class LinkService:
             reader.cancel()
             beat.cancel()
             if self._connections.remove(connection):
-                log.info("%s %s is disconnected", kind, name)
+                operator_log.tell("link.closed", {"kind": kind.value, "name": name})
                 self._scheduler.disconnected(connection)
 
     async def _hello(
@@ -184,7 +185,7 @@ class LinkService:
                 try:
                     await self._handle(connection, message)
                 except FedgateError as error:  # one bad message must not cost the link
-                    log.warning("%s %s: %s", connection.kind, connection.name, error)
+                    self._router.refuse(connection, error)
         except (TimeoutError, StopAsyncIteration):
             pass
         except asyncio.CancelledError:

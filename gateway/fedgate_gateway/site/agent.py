@@ -13,6 +13,7 @@ from fedgate import __version__ as fedgate_version
 from fedgate.codes import Code
 from fedgate.errors import Conflict, Denied, FedgateError
 from fedgate.notice import Notice, public
+from fedgate_gateway import operator_log
 from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import ProjectConfig, SiteConfig, load_config
 from fedgate_gateway.link.cargo import fetch_bundle
@@ -126,13 +127,16 @@ class SiteAgent:
     async def _answer_offer(self, message: pb.JobSpec) -> None:
         try:
             _, reasons = await self._consider(message)
-            accepted = True
+            accepted, code = True, ""
         except FedgateError as error:
-            accepted, reasons = False, [str(error)[:2000]]
+            accepted, reasons, code = False, [str(error)[:2000]], str(public(error).code)
         except Exception:  # whatever fails here must not become a yes
             log.exception("failed to consider job %s", message.job)
             accepted, reasons = False, ["the site could not decide (its own log says why)"]
-        log.info("job %s: %s (%s)", message.job, "accepted" if accepted else "denied", reasons)
+            code = str(Code.INTERNAL)
+        decision = "accepted" if accepted else "denied"
+        operator_log.tell("job.decided", {"decision": decision, "code": code}, job=message.job)
+        log.debug("job %s: %s (%s)", message.job, decision, reasons)
         self.link.send(
             pb.PeerMessage(
                 offer_reply=pb.OfferReply(
@@ -164,7 +168,7 @@ class SiteAgent:
         try:
             job = await self._make(message)
         except FedgateError as error:
-            log.warning("job %s: cannot join: %s", message.job, error)
+            log.debug("job %s: cannot join: %s", message.job, error)
             self._audit(message.job, Entry(PeerKind.SITE, "site.refused", (), public(error)))
             self.link.send(
                 pb.PeerMessage(
@@ -208,7 +212,8 @@ class SiteAgent:
         name = job.spec.job
         try:
             reason = await job.run()
-            log.info("job %s has ended here%s", name, f": {reason}" if reason else "")
+            operator_log.tell("job.ended", {}, job=name)
+            log.debug("job %s has ended here: %s", name, reason)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -238,6 +243,7 @@ class SiteAgent:
             ended.forget()
 
     def _audit(self, job: str, entry: Entry) -> None:
+        entry.tell_operator(job)
         report = pb.AuditReport(job=job, kind=entry.name, data=entry.text)
         self.link.send(pb.PeerMessage(audit=report))
 

@@ -184,7 +184,7 @@ class SiteJob:
             self._state = await self._series.take(key, spec.job)
 
     def _refuse(self, error: FedgateError) -> str:
-        log.warning("job %s: %s", self.spec.job, error)
+        log.debug("job %s: %s", self.spec.job, error)
         self._tell_owner(f"this site refused the job: {error}")
         self._report("site.refused", public(error))
         self._leave(error)

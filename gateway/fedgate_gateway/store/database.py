@@ -30,7 +30,11 @@ class Database:
             parsed = parsed.set(drivername="postgresql+psycopg")
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.engine: Engine = create_engine(
-            parsed, pool_pre_ping=not self.is_sqlite, pool_size=8, max_overflow=32
+            parsed,
+            pool_pre_ping=not self.is_sqlite,
+            pool_size=8,
+            max_overflow=32,
+            hide_parameters=True,  # errors come into the log, what users wrote does not
         )
         self._writing = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         # One writer at a time is SQLite's own rule; waiting for a lock here is fair and immediate,

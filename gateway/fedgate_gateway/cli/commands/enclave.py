@@ -38,11 +38,11 @@ def enclave(
     """
     if context.invoked_subcommand is not None:
         return
-    if config is None:
-        raise click.UsageError("--config is needed to run an enclave host", context)
     from fedgate_gateway.cli.programs import prepare, run_until_stopped
 
     prepare(log_format, log_level)
+    if config is None:
+        raise click.UsageError("--config is needed to run an enclave host", context)
     from fedgate_gateway.config import EnclaveConfig, load_config
     from fedgate_gateway.enclave.host import EnclaveHost
 

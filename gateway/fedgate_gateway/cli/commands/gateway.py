@@ -43,9 +43,9 @@ def gateway(
     """
     if context.invoked_subcommand is not None:
         return
+    prepare(log_format, log_level)
     if config is None:
         raise click.UsageError("Missing option '--config' / '-c'.")
-    prepare(log_format, log_level)
     from fedgate_gateway.config import GatewayConfig, load_config
     from fedgate_gateway.program import run_gateway
 
