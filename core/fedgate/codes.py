@@ -17,6 +17,7 @@ class Code(enum.StrEnum):
     BUNDLE_TOO_LARGE = "bundle-too-large"
     UNKNOWN_FRAMEWORK = "unknown-framework"
     UNSUPPORTED_VERSION = "unsupported-version"
+    INSPECTION_FAILED = "inspection-failed"
     INVALID_MODEL = "invalid-model"
     INVALID_MESSAGE = "invalid-message"
     INVALID_CONFIG = "invalid-config"
@@ -123,6 +124,7 @@ SENTENCES: Mapping[Code, str] = {
     Code.INTERNAL: "a program of the federation failed (its own log says more)",
     Code.INVALID_BUNDLE: "the bundle cannot be run",
     Code.BUNDLE_TOO_LARGE: "the bundle is too large",
+    Code.INSPECTION_FAILED: "the bundle takes too much to be inspected (make its files simpler)",
     Code.UNKNOWN_FRAMEWORK: "the bundle is of no framework that is offered here",
     Code.UNSUPPORTED_VERSION: "the bundle asks for another version than is offered here",
     Code.INVALID_MODEL: "what should be a model is none",

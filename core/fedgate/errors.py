@@ -64,6 +64,12 @@ class UnsupportedVersion(InvalidBundle):
     code, exit_code, status = "unsupported-version", 65, 422
 
 
+class InspectionFailed(InvalidBundle):
+    """Reading a bundle took more time or memory than it may, or ended the process that read it."""
+
+    code, exit_code, status = "inspection-failed", 65, 422
+
+
 class InvalidModel(FedgateError):
     """Bytes that claim to be a model are not a valid one."""
 

@@ -16,6 +16,7 @@ from fedgate_gateway.config import GatewayConfig
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.scheduler import Scheduler
 from fedgate_gateway.control.state import GatewayState, open_database, open_gateway_state
+from fedgate_gateway.inspection import Inspects
 from fedgate_gateway.link import methods
 from fedgate_gateway.pki import PeerKind, ServerFiles
 from fedgate_gateway.relay.connections import Connections
@@ -30,14 +31,17 @@ _LEASE_EVERY = 2.0
 _RENEW_EVERY = 3600.0
 
 
-async def run_gateway(config: GatewayConfig, *, tamper: Tamper | None = None) -> None:
+async def run_gateway(
+    config: GatewayConfig, inspector: Inspects | None = None, *, tamper: Tamper | None = None
+) -> None:
     """Until cancelled. Raises :class:`Unavailable` when an address is taken.
 
+    ``inspector``: its process was forked before there were threads; None: started when needed.
     ``tamper`` turns this into a gateway that attacks what it relays; only tests give one.
     """
     lease = await asyncio.to_thread(_lease, config)
     try:
-        await _run(config, lease, tamper)
+        await _run(config, lease, inspector, tamper)
     finally:
         lease.release()
 
@@ -46,8 +50,10 @@ def _lease(config: GatewayConfig) -> Lease:
     return take_lease(open_database(config), config.data)
 
 
-async def _run(config: GatewayConfig, lease: Lease, tamper: Tamper | None) -> None:
-    state = open_gateway_state(config)
+async def _run(
+    config: GatewayConfig, lease: Lease, inspector: Inspects | None, tamper: Tamper | None
+) -> None:
+    state = open_gateway_state(config, inspector=inspector)
     ledger = Ledger(state)
     connections = Connections()
     router = Router(connections, state.registry, tamper)

@@ -20,6 +20,7 @@ from fedgate_gateway.config import GatewayConfig, GatewayLimits, GatewayProject,
 from fedgate_gateway.control.principal import Scope
 from fedgate_gateway.control.records import JobRecord, SubmitOptions
 from fedgate_gateway.control.state import GatewayState, open_gateway_state
+from fedgate_gateway.inspection import Inspector
 from fedgate_gateway.store.base import utc_now
 
 BUNDLE_LIMIT = 200_000
@@ -81,14 +82,22 @@ def first_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
+@pytest.fixture(scope="session")
+def inspector() -> Iterator[Inspector]:
+    """One process reads the bundles of all these gateways."""
+    made = Inspector(("flower", "flare"))
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def data(first_start: Path, tmp_path: Path) -> Path:
     return shutil.copytree(first_start, tmp_path / "data")
 
 
 @pytest.fixture
-def state(data: Path) -> Iterator[GatewayState]:
-    opened = open_gateway_state(gateway_config(data))
+def state(data: Path, inspector: Inspector) -> Iterator[GatewayState]:
+    opened = open_gateway_state(gateway_config(data), inspector=inspector)
     yield opened
     opened.close()
 

@@ -27,11 +27,11 @@ LIMIT = 200_000  # bundle_bytes of this gateway
 
 @pytest.fixture(scope="module")
 def state(
-    first_start: Path, tmp_path_factory: pytest.TempPathFactory, make_config
+    first_start: Path, tmp_path_factory: pytest.TempPathFactory, make_config, inspector
 ) -> Iterator[GatewayState]:
     """One for all: what is refused changes nothing, and the next request finds out if it did."""
     data = shutil.copytree(first_start, tmp_path_factory.mktemp("shared") / "data")
-    opened = open_gateway_state(make_config(data))
+    opened = open_gateway_state(make_config(data), inspector=inspector)
     yield opened
     opened.close()
 

@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from fastapi.testclient import TestClient
 
 from fedgate import Adapter, BundleTree, Manifest
-from fedgate.bundle import pack_files
+from fedgate.bundle import Bundle, BundleLimits, pack_files
 from fedgate.errors import UnknownFramework, UnsupportedVersion
 from fedgate_gateway.api.app import create_app
 from fedgate_gateway.api.server import serve
@@ -30,6 +30,7 @@ from fedgate_gateway.config import GatewayConfig, GatewayLimits, GatewayProject,
 from fedgate_gateway.control.principal import Principal, Scope
 from fedgate_gateway.control.records import JobRecord, SubmitOptions
 from fedgate_gateway.control.state import GatewayState, open_gateway_state
+from fedgate_gateway.inspection import Inspected
 from fedgate_gateway.pki.enrolment import EnrolmentRequest
 from fedgate_gateway.pki.proof import prove
 
@@ -65,11 +66,19 @@ class TomlAdapter(Adapter):
         raise NotImplementedError
 
 
-def recognise_toml(tree: BundleTree) -> Adapter:
-    adapter = TomlAdapter()
-    if adapter.recognises(tree):
-        return adapter
-    raise UnknownFramework("no adapter recognises this workload")
+class InThisProcess:
+    """Reads the small framework's bundles here: its adapter is installed nowhere."""
+
+    async def inspect(
+        self, archive: bytes, *, limits: BundleLimits | None = None, holder: str = ""
+    ) -> Inspected:
+        bundle, adapter = Bundle.read(archive, limits), TomlAdapter()
+        if not adapter.recognises(bundle.tree):
+            raise UnknownFramework("no adapter recognises this workload")
+        return Inspected(bundle.digest, bundle.size, adapter.inspect(bundle.tree))
+
+    async def unpack(self, archive: bytes, folder: Path, *, holder: str = "") -> None:
+        raise NotImplementedError
 
 
 class Newcomer:
@@ -122,8 +131,8 @@ def make_config() -> Callable[[Path], GatewayConfig]:
 
 
 @pytest.fixture
-def recognise() -> Callable[[BundleTree], Adapter]:
-    return recognise_toml
+def inspector() -> InThisProcess:
+    return InThisProcess()
 
 
 @pytest.fixture
@@ -135,7 +144,7 @@ def newcomer() -> type[Newcomer]:
 def first_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder as a first start leaves it: made once, copied for every test."""
     data = tmp_path_factory.mktemp("gateway") / "data"
-    open_gateway_state(gateway_config(data), recognise=recognise_toml).close()
+    open_gateway_state(gateway_config(data), inspector=InThisProcess()).close()
     return data
 
 
@@ -146,7 +155,7 @@ def data(first_start: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def state(data: Path) -> Iterator[GatewayState]:
-    opened = open_gateway_state(gateway_config(data), recognise=recognise_toml)
+    opened = open_gateway_state(gateway_config(data), inspector=InThisProcess())
     yield opened
     opened.close()
 
@@ -157,7 +166,7 @@ def reopen(data: Path) -> Iterator[Callable[[], GatewayState]]:
     opened: list[GatewayState] = []
 
     def run() -> GatewayState:
-        opened.append(open_gateway_state(gateway_config(data), recognise=recognise_toml))
+        opened.append(open_gateway_state(gateway_config(data), inspector=InThisProcess()))
         return opened[-1]
 
     yield run

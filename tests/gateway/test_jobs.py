@@ -245,15 +245,6 @@ def test_policy_that_fails_says_no(state, submit):
     assert "secret detail" not in str(caught.value)
 
 
-def test_an_adapter_that_crashes_is_an_error_of_ours(state, submit):
-    from fedgate.bundle import pack_files
-    from fedgate.errors import AdapterFailed
-
-    with pytest.raises(AdapterFailed):
-        submit(bundle=pack_files({"workload.toml": b"this is no TOML"}))
-    assert asyncio.run(state.objects.keys()) == []
-
-
 # -- looking -------------------------------------------------------------------------------
 
 

@@ -64,9 +64,9 @@ def database_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def state(database_url, tmp_path, make_config, recognise) -> Iterator[GatewayState]:
+def state(database_url, tmp_path, make_config, inspector) -> Iterator[GatewayState]:
     config = make_config(tmp_path / "data").model_copy(update={"database": database_url})
-    opened = open_gateway_state(config, recognise=recognise)
+    opened = open_gateway_state(config, inspector=inspector)
     yield opened
     with opened.database.engine.begin() as connection:
         connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,11 @@ from fedgate.manifest import Manifest
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import Dataset, Member, ProjectConfig, SiteConfig
 from fedgate_gateway.governance import JobRequest, sign_request
+from fedgate_gateway.inspection import InspectionProcess, Inspector
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import fingerprint
-from fedgate_gateway.site.decision import Decider, examine
+from fedgate_gateway.site.decision import Decider, Examined
+from fedgate_gateway.site.decision import examine as examine_slowly
 from fedgate_proto.v1 import link_pb2 as pb
 
 FILES = {"plain.toml": b'name = "n"\nmodule = "w.py"\nrounds = 1\n', "w.py": b"def train(): ..."}
@@ -88,6 +92,20 @@ def sign(*, key: Ed25519PrivateKey = SIGNER, now: float | None = None, **job: An
         created=created, expires=created + 60, nonce=secrets.token_hex(16),
     )  # fmt: skip
     return sign_request(request, key)
+
+
+_process = InspectionProcess(("plain",))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_process_reads_all_bundles() -> Iterator[None]:
+    yield
+    _process.close()
+
+
+def examine(job: Spec, archive: bytes, site: SiteConfig) -> Examined:
+    inspector = Inspector(site.adapters, process=_process)
+    return asyncio.run(examine_slowly(job, archive, site, inspector))
 
 
 def before(site: Decider, job: Spec, manifest: Manifest) -> list[str]:

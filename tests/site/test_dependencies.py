@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from fedgate.bundle import digest_of, pack_files
 from fedgate.errors import Denied, InvalidConfig
 from fedgate_gateway.config import Runtime, SiteConfig
+from fedgate_gateway.inspection import Inspector
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.site.decision import examine
 from fedgate_gateway.site.dependencies import Offer, choose_runtime, offer_of
@@ -120,5 +123,9 @@ def test_a_bundle_is_examined_together_with_what_it_needs(tmp_path: Path) -> Non
             request=b"signed",
         )
     )  # fmt: skip
-    with pytest.raises(Denied, match="a-package-that-nobody-has>=2"):
-        examine(spec, archive, config(tmp_path))
+    site = config(tmp_path)
+    with (
+        closing(Inspector(site.adapters)) as inspector,
+        pytest.raises(Denied, match="a-package-that-nobody-has>=2"),
+    ):
+        asyncio.run(examine(spec, archive, site, inspector))

@@ -8,6 +8,7 @@ import os
 import platform
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 #: Numbers of keyctl(2).
@@ -24,6 +25,11 @@ def end_with_parent(signal_number: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends."""
     _call(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
+def name_process(name: str) -> None:
+    """What this process is called where processes are listed; up to 15 bytes."""
+    _call(_libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0))
 
 
 def leave_keyring() -> None:

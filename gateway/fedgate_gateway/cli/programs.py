@@ -10,14 +10,18 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from fedgate_gateway.cli import allocator
 from fedgate_gateway.cli.logs import configure
+
+if TYPE_CHECKING:
+    from fedgate_gateway.config import InspectionLimits
+    from fedgate_gateway.inspection import Inspector
 
 LogFormat = Literal["plain", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -55,6 +59,15 @@ def _allow_files() -> None:
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def forked_inspector(adapters: Sequence[str], limits: InspectionLimits) -> Inspector:
+    """After the configuration is read, and before anything has threads: gRPC's do not survive a
+    fork, and what is imported later is not in each inspection's memory.
+    """
+    from fedgate_gateway.inspection import InspectionProcess, Inspector
+
+    return Inspector(adapters, limits, InspectionProcess.forked(adapters))
 
 
 def run_until_stopped(

@@ -79,6 +79,21 @@ class GatewayLimits(Section):
     offline_seconds: float = Field(default=15, gt=0)
 
 
+class InspectionLimits(Section):
+    """What reading a bundle may take, in a process of its own; one that takes more is refused."""
+
+    #: Processor time of one inspection.
+    cpu_seconds: int = Field(default=10, ge=1)
+    #: Seconds that one may last.
+    seconds: int = Field(default=30, ge=1)
+    #: Its memory, besides the bundle and its files.
+    memory_bytes: int = Field(default=512 * MIB, ge=16 * MIB)
+    #: Inspections at a time; one submitter has half of them at most.
+    at_a_time: int = Field(default=4, ge=1)
+    #: Bundles that may wait for one; what comes then is told to try again.
+    waiting: int = Field(default=64, ge=0)
+
+
 class GatewayProject(Section):
     """What the gateway itself knows of a project: names for routing, and its own policy."""
 
@@ -112,6 +127,8 @@ class GatewayConfig(Section):
     projects: Mapping[str, GatewayProject]
     #: Bounds of size and time.
     limits: GatewayLimits = GatewayLimits()
+    #: Reading what is submitted.
+    inspection: InspectionLimits = InspectionLimits()
 
 
 class ChildLimits(Section):
@@ -167,6 +184,8 @@ class EnclaveConfig(Section):
     adapters: tuple[str, ...] = _ADAPTERS
     #: Project files; see ``ProjectConfig``.
     projects: tuple[ConfigPath, ...]
+    #: Reading bundles.
+    inspection: InspectionLimits = InspectionLimits()
     #: What coordinators run in.
     runtime: Runtime = Runtime()
     #: Jobs that may run at once.
@@ -293,6 +312,8 @@ class SiteConfig(Section):
     projects: tuple[ConfigPath, ...]
     #: By name.
     datasets: Mapping[str, Dataset] = {}
+    #: Reading bundles.
+    inspection: InspectionLimits = InspectionLimits()
     #: What workers run in.
     runtime: Runtime = Runtime()
     #: Pythons of further prepared virtual environments, by name: a workload runs in the first one

@@ -33,14 +33,16 @@ from fedgate_gateway.control.records import (
 )
 from fedgate_gateway.control.signed_submission import SignedSubmission, read_signed
 from fedgate_gateway.control.submission import (
-    Recognise,
     SubmitPolicy,
+    bundle_limits,
     check_idempotency_key,
     check_policy,
-    inspect,
     request_hash,
+    require_project,
+    settle,
 )
 from fedgate_gateway.control.transitions import add_event, advance
+from fedgate_gateway.inspection import Inspected, Inspects
 from fedgate_gateway.store import Database, Objects
 from fedgate_gateway.store.base import utc_now
 from fedgate_gateway.store.tables import (
@@ -76,7 +78,7 @@ class Intake:
     policy: SubmitPolicy
     projects: Mapping[str, GatewayProject]
     limits: GatewayLimits
-    recognise: Recognise
+    inspector: Inspects
     site_guard: SiteGuard
     own_key: bytes
 
@@ -93,7 +95,11 @@ class Intake:
         )
         await asyncio.to_thread(self._require_room, signed)
         self._require_new(signed)
-        submission, decision = await asyncio.to_thread(self._check, archive, signed, principal)
+        require_project(signed.request, self.projects)
+        inspected = await self.inspector.inspect(
+            archive, limits=bundle_limits(self.limits), holder=signed.request.submitter
+        )
+        submission, decision = await asyncio.to_thread(self._check, inspected, signed, principal)
         key = bundle_key(submission.bundle)
         with suppress(Conflict):  # content-addressed: what is there already is the same
             await self.objects.put(key, archive)
@@ -114,15 +120,10 @@ class Intake:
             require_room(session, self.limits, asked.project, asked.submitter)
 
     def _check(
-        self, archive: bytes, signed: SignedSubmission, principal: Principal
+        self, inspected: Inspected, signed: SignedSubmission, principal: Principal
     ) -> tuple[Submission, PolicyDecision]:
-        submission = inspect(
-            archive,
-            signed,
-            projects=self.projects,
-            limits=self.limits,
-            recognise=self.recognise,
-        )
+        project = require_project(signed.request, self.projects)
+        submission = settle(inspected, signed, project)
         try:
             decision = check_policy(submission, self.policy)
             check_guards(submission, self.site_guard)

@@ -17,7 +17,6 @@ from sqlalchemy import func, select
 
 from fedgate.errors import Conflict, InvalidTransition, NotFound
 from fedgate.job import JobEvent, JobState
-from fedgate.plugins import recognise as recognise_installed
 from fedgate_gateway.config import GatewayLimits, GatewayProject
 from fedgate_gateway.control import rows
 from fedgate_gateway.control.audit_sink import AuditSink
@@ -41,8 +40,9 @@ from fedgate_gateway.control.records import (
     OutputKind,
     SubmitOptions,
 )
-from fedgate_gateway.control.submission import Recognise, SubmitPolicy
+from fedgate_gateway.control.submission import SubmitPolicy
 from fedgate_gateway.control.transitions import MAX_REASON, add_event, advance
+from fedgate_gateway.inspection import Inspects
 from fedgate_gateway.store import Database, Objects, StoredObject
 from fedgate_gateway.store.base import utc_now
 from fedgate_gateway.store.tables import BundleRow, JobRow, JobSiteRow, RequestRow
@@ -62,8 +62,8 @@ class JobService:
         audit: AuditSink,
         policy: SubmitPolicy,
         projects: Mapping[str, GatewayProject],
+        inspector: Inspects,
         limits: GatewayLimits | None = None,
-        recognise: Recognise = recognise_installed,
         site_guard: SiteGuard = lambda _site: None,
         own_key: bytes = b"",
     ) -> None:
@@ -81,7 +81,7 @@ class JobService:
             policy,
             projects,
             self._limits,
-            recognise,
+            inspector,
             site_guard,
             own_key,
         )

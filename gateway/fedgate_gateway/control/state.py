@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
-from fedgate.plugins import recognise as recognise_installed
 from fedgate_gateway.audit.log import AuditLog
 from fedgate_gateway.audit.signer import LogSigner
 from fedgate_gateway.config import GatewayConfig
 from fedgate_gateway.control.api_shares import ApiShares
 from fedgate_gateway.control.guard_needs import SiteGuard
 from fedgate_gateway.control.jobs import JobService
-from fedgate_gateway.control.submission import Recognise, SubmitPolicy
+from fedgate_gateway.control.submission import SubmitPolicy
 from fedgate_gateway.control.submit_policy import project_policies
 from fedgate_gateway.control.tokens import Tokens
+from fedgate_gateway.inspection import Inspector, Inspects
 from fedgate_gateway.open_calls import OpenCalls
 from fedgate_gateway.own_keys import REQUEST_KEY
 from fedgate_gateway.pki import Authority, PeerKind
@@ -65,10 +64,14 @@ class GatewayState:
     request_key: Ed25519PrivateKey
     presence: Presence = nobody_linked
     site_guard: SiteGuard = nobody_says
+    #: Ends with the state; one that came from outside does not.
+    own_inspector: Inspector | None = None
     #: Whatever is registered here is served at /metrics.
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def close(self) -> None:
+        if self.own_inspector is not None:
+            self.own_inspector.close()
         self.database.close()
 
 
@@ -79,15 +82,17 @@ def open_database(config: GatewayConfig) -> Database:
     return Database.in_folder(private_folder(config.data))
 
 
-def open_gateway_state(
-    config: GatewayConfig, *, recognise: Recognise | None = None
-) -> GatewayState:
+def open_gateway_state(config: GatewayConfig, *, inspector: Inspects | None = None) -> GatewayState:
     """Open, migrate and check everything; makes keys, CA and an admin token on first start.
 
     The admin token is left in ``<data>/admin-token`` (0600). Raises :class:`InvalidConfig` for
     broken policies or open key files, and :class:`LogDamaged` when the audit log was altered.
-    ``recognise`` defaults to the installed adapters that the configuration allows.
+    ``inspector`` reads bundles; without one the state has its own, for the adapters that the
+    configuration allows.
     """
+    own = None
+    if inspector is None:
+        inspector = own = Inspector(config.adapters, config.inspection)
     data = private_folder(config.data)
     policy = project_policies(config.projects)
     database = open_database(config)
@@ -109,7 +114,7 @@ def open_gateway_state(
         policy=policy,
         projects=config.projects,
         limits=config.limits,
-        recognise=recognise or partial(recognise_installed, allowed=config.adapters),
+        inspector=inspector,
         site_guard=lambda site: state.site_guard(site),  # noqa: PLW0108 - it is set later
         own_key=request_key.public_key().public_bytes_raw(),
     )
@@ -127,5 +132,6 @@ def open_gateway_state(
         calls=calls,
         shares=ApiShares(config.limits),
         request_key=request_key,
+        own_inspector=own,
     )
     return state

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
 
-from fedgate.adapter import Adapter
-from fedgate.bundle import Bundle, BundleLimits, BundleTree
-from fedgate.errors import AdapterFailed, Denied, FedgateError, InvalidMessage, NotFound
+from fedgate.bundle import BundleLimits
+from fedgate.errors import Denied, FedgateError, InvalidMessage, NotFound
 from fedgate.manifest import Manifest
 from fedgate.task import Scalar
 from fedgate_gateway.config import GatewayLimits, GatewayProject
@@ -20,10 +18,9 @@ from fedgate_gateway.control.records import (
 )
 from fedgate_gateway.control.signed_submission import SignedSubmission
 from fedgate_gateway.governance import JobRequest
+from fedgate_gateway.inspection import Inspected
 
-Recognise = Callable[[BundleTree], Adapter]
 SubmitPolicy = Callable[[Submission], PolicyDecision]
-T = TypeVar("T")
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{0,255}")
 _MAX_REASONS, _MAX_REASON = 16, 1000
@@ -35,42 +32,41 @@ def check_idempotency_key(key: str) -> None:
         raise InvalidMessage("the Idempotency-Key is not valid", why=f"{key!r:.100}")
 
 
-def inspect(
-    archive: bytes,
-    signed: SignedSubmission,
-    *,
-    projects: Mapping[str, GatewayProject],
-    limits: GatewayLimits,
-    recognise: Recognise,
-) -> Submission:
-    """Read the bundle and settle what the job will be. Blocking: call it in a worker thread.
+def bundle_limits(limits: GatewayLimits) -> BundleLimits:
+    """What an archive may hold here."""
+    return BundleLimits(
+        archive_bytes=limits.bundle_bytes,
+        unpacked_bytes=limits.unpacked_bytes,
+        file_bytes=min(limits.unpacked_bytes, BundleLimits().file_bytes),
+    )
 
-    Raises :class:`InvalidBundle` (or a subclass), :class:`NotFound` for an unknown project or
-    site, and :class:`InvalidMessage` for choices that contradict the bundle.
-    """
-    asked = signed.request
+
+def require_project(asked: JobRequest, projects: Mapping[str, GatewayProject]) -> GatewayProject:
+    """Raises :class:`NotFound`."""
     project = projects.get(asked.project)
     if project is None:
         raise NotFound(
             f"there is no project {asked.project!r} at this gateway",
             why=f"known are: {', '.join(sorted(projects)) or 'none'}",
         )
-    bounds = BundleLimits(
-        archive_bytes=limits.bundle_bytes,
-        unpacked_bytes=limits.unpacked_bytes,
-        file_bytes=min(limits.unpacked_bytes, BundleLimits().file_bytes),
-    )
-    bundle = Bundle.read(archive, bounds)
-    adapter = _ours("recognising the workload", lambda: recognise(bundle.tree))
-    manifest = _ours("inspecting the workload", lambda: adapter.inspect(bundle.tree))
+    return project
+
+
+def settle(inspected: Inspected, signed: SignedSubmission, project: GatewayProject) -> Submission:
+    """What the job will be, from what its bundle says and what was asked for.
+
+    Raises :class:`NotFound` for an unknown site, and :class:`InvalidMessage` for choices that
+    contradict the bundle.
+    """
+    asked, manifest = signed.request, inspected.manifest
     sites = _sites(asked, manifest, project)
     _check_overrides(asked.config, manifest)
     return Submission(
         project=asked.project,
         submitter=asked.submitter,
         name=(asked.name or manifest.name)[:255],
-        bundle=bundle.digest,
-        size=bundle.size,
+        bundle=inspected.digest,
+        size=inspected.size,
         manifest=manifest,
         sites=sites,
         datasets=asked.datasets,
@@ -161,12 +157,3 @@ def _check_overrides(config: Mapping[str, Scalar], manifest: Manifest) -> None:
             why=f"it has: {', '.join(sorted(manifest.config)) or 'none'}",
             remedy="override only settings that the workload declares",
         )
-
-
-def _ours(doing: str, work: Callable[[], T]) -> T:
-    try:
-        return work()
-    except FedgateError:
-        raise
-    except Exception as error:
-        raise AdapterFailed(f"the adapter failed at {doing}", why=repr(error)) from error

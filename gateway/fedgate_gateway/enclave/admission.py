@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
-from fedgate import plugins
-from fedgate.bundle import Bundle
+from fedgate.bundle import digest_of
 from fedgate.codes import Code
 from fedgate.errors import Denied, InvalidBundle
-from fedgate.manifest import Manifest
 from fedgate.notice import Notice
 from fedgate_gateway.config import ProjectConfig
 from fedgate_gateway.governance import SignedRequest
+from fedgate_gateway.inspection import Inspected, Inspects
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.signed_job import verify_signature
@@ -35,18 +33,16 @@ def check(spec: Spec, project: ProjectConfig) -> SignedRequest:
     return verify_signature(spec, project)
 
 
-async def open_bundle(
-    link: LinkClient, spec: Spec, adapters: Sequence[str]
-) -> tuple[Bundle, Manifest]:
-    """The bundle that the job names and no other; raises :class:`InvalidBundle` and the errors of
-    fetching and inspecting it.
+async def open_bundle(link: LinkClient, spec: Spec, inspector: Inspects) -> tuple[bytes, Inspected]:
+    """The bundle that the job names and no other, and what it says; raises :class:`InvalidBundle`
+    and the errors of fetching and inspecting it.
     """
     archive = await fetch_bundle(link, spec.job, spec.bundle_bytes)
-    bundle = await asyncio.to_thread(Bundle.read, archive)
-    if bundle.digest != spec.bundle:
+    digest = await asyncio.to_thread(digest_of, archive)
+    if digest != spec.bundle:
         raise InvalidBundle(
             "the gateway delivered another bundle",
-            why=f"{bundle.digest}, not {spec.bundle}",
+            why=f"{digest}, not {spec.bundle}",
             notice=Notice(Code.OTHER_BUNDLE),
         )
-    return bundle, plugins.recognise(bundle.tree, allowed=adapters).inspect(bundle.tree)
+    return archive, await inspector.inspect(archive, holder=spec.submitter)

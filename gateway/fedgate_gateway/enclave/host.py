@@ -17,6 +17,7 @@ from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import EnclaveConfig, ProjectConfig, load_config
 from fedgate_gateway.enclave import admission
 from fedgate_gateway.enclave.job import EnclaveJob
+from fedgate_gateway.inspection import Inspector, Inspects
 from fedgate_gateway.link.client import LinkClient, load_identity
 from fedgate_gateway.link.methods import PROTOCOL
 from fedgate_gateway.link.request_book import RequestBook
@@ -30,9 +31,11 @@ log = logging.getLogger(__name__)
 class EnclaveHost:
     """One process; in production it is the whole of what a TEE measures and runs."""
 
-    def __init__(self, config: EnclaveConfig) -> None:
+    def __init__(self, config: EnclaveConfig, inspector: Inspects | None = None) -> None:
+        """``inspector`` reads bundles; None: one whose process starts when it is needed."""
         require_frameworks(config.adapters, config.runtime)
         self._config = config
+        self._inspector = inspector or Inspector(config.adapters, config.inspection)
         self._projects: dict[str, ProjectConfig] = {}
         for path in config.projects:
             project = load_config(ProjectConfig, path)
@@ -124,6 +127,7 @@ class EnclaveHost:
             attester=self._attester,
             sandbox=self._sandbox,
             identity=self._identity,
+            inspector=self._inspector,
         )
 
     def _over(self, message: pb.JobOver) -> None:

@@ -37,6 +37,7 @@ from fedgate_gateway.enclave.release import ReleaseGate
 from fedgate_gateway.enclave.reports import Reports
 from fedgate_gateway.enclave.sessions import Sessions
 from fedgate_gateway.governance import SignedRequest
+from fedgate_gateway.inspection import Inspects
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.control import (
     read_again,
@@ -84,6 +85,7 @@ class EnclaveJob:
         attester: Attester,
         sandbox: Sandbox,
         identity: IdentityKey,
+        inspector: Inspects,
     ) -> None:
         self.spec = spec
         self.signed = signed
@@ -93,6 +95,7 @@ class EnclaveJob:
         self._link = link
         self._sandbox = sandbox
         self._identity = identity
+        self._inspector = inspector
         self._work = config.data / "jobs" / spec.job
         self._tasks: set[asyncio.Task[None]] = set()
         self._attendance = Attendance(
@@ -170,11 +173,12 @@ class EnclaveJob:
         await self._end(error)
 
     async def _run(self) -> FedgateError | None:
-        bundle, manifest = await admission.open_bundle(self._link, self.spec, self._config.adapters)
+        archive, found = await admission.open_bundle(self._link, self.spec, self._inspector)
+        manifest = found.manifest
         verify_job(self.signed, self.spec, self._project, manifest)
         self._frames = manifest.frames
         shutil.rmtree(self._work, ignore_errors=True)
-        await asyncio.to_thread(bundle.tree.write_to, self._work / "bundle")
+        await self._inspector.unpack(archive, self._work / "bundle", holder=self.spec.submitter)
         child = self._start_coordinator(manifest)
         await self._gather()
         self._running = True

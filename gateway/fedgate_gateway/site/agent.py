@@ -16,6 +16,7 @@ from fedgate.notice import Notice, public
 from fedgate_gateway import operator_log
 from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import ProjectConfig, SiteConfig, load_config
+from fedgate_gateway.inspection import Inspector, Inspects
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient, load_identity
 from fedgate_gateway.link.guard_rules import write_guard
@@ -39,9 +40,11 @@ _REMEMBERED = 256
 class SiteAgent:
     """One per data owner. Everything it does follows from its own files."""
 
-    def __init__(self, config: SiteConfig) -> None:
+    def __init__(self, config: SiteConfig, inspector: Inspects | None = None) -> None:
+        """``inspector`` reads bundles; None: one whose process starts when it is needed."""
         require_frameworks(config.adapters, config.runtime)
         self._config = config
+        self._inspector = inspector or Inspector(config.adapters, config.inspection)
         projects = {}
         for path in config.projects:
             project = load_config(ProjectConfig, path)
@@ -153,7 +156,7 @@ class SiteAgent:
         signed = self._decider.signature(spec)
         self._requests.check(signed, spec.job)
         archive = await fetch_bundle(self.link, spec.job, spec.bundle_bytes)
-        examined = await asyncio.to_thread(examine, spec, archive, self._config)
+        examined = await examine(spec, archive, self._config, self._inspector)
         reasons = self._decider.before(spec, examined.manifest, signed)
         while len(self._accepted) >= _REMEMBERED:
             self._accepted.pop(next(iter(self._accepted)))
@@ -205,7 +208,7 @@ class SiteAgent:
             spec, examined, signed,
             config=self._config, decider=self._decider, link=self.link,
             identity=self._identity, sandbox=self._sandbox, report=self._audit,
-            series=self._series, outputs=self._outputs,
+            series=self._series, outputs=self._outputs, inspector=self._inspector,
         )  # fmt: skip
 
     async def _run(self, job: SiteJob) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from fedgate import plugins
-from fedgate.bundle import Bundle
+from fedgate.bundle import digest_of
 from fedgate.errors import Denied, InvalidBundle, NotFound
 from fedgate.guard_rules import missing_lines
 from fedgate.job import SERIES
@@ -13,6 +14,7 @@ from fedgate.manifest import Manifest
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import ProjectConfig, Runtime, SiteConfig
 from fedgate_gateway.governance import SignedRequest
+from fedgate_gateway.inspection import Inspects
 from fedgate_gateway.link.signed_job import verify_job, verify_signature
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import check_recipient
@@ -32,27 +34,28 @@ from fedgate_gateway.site.series import series_of
 
 @dataclass(frozen=True)
 class Examined:
-    """A bundle that this site fetched, checked against its digest, and parsed itself."""
+    """A bundle that this site fetched, checked against its digest, and had read itself."""
 
-    bundle: Bundle
+    archive: bytes
     manifest: Manifest
     #: The site's runtime, with an interpreter that has what the bundle depends on.
     runtime: Runtime
 
 
-def examine(spec: Spec, archive: bytes, config: SiteConfig) -> Examined:
-    """Raises :class:`InvalidBundle` when the gateway delivered anything but what it announced,
-    and :class:`Denied` when no interpreter of this site has what the workload depends on.
+async def examine(spec: Spec, archive: bytes, config: SiteConfig, inspector: Inspects) -> Examined:
+    """Raises :class:`InvalidBundle` when the gateway delivered anything but what it announced, or
+    what cannot be inspected, and :class:`Denied` when no interpreter of this site has what the
+    workload depends on.
     """
-    bundle = Bundle.read(archive)
-    if bundle.digest != spec.bundle:
+    digest = await asyncio.to_thread(digest_of, archive)
+    if digest != spec.bundle:
         raise InvalidBundle(
-            "the gateway delivered another bundle", why=f"{bundle.digest}, not {spec.bundle}"
+            "the gateway delivered another bundle", why=f"{digest}, not {spec.bundle}"
         )
-    adapter = plugins.recognise(bundle.tree, allowed=config.adapters)
-    manifest = adapter.inspect(bundle.tree)
-    needed = (*adapter.requires, *manifest.dependencies)
-    return Examined(bundle, manifest, choose_runtime(needed, config))
+    found = await inspector.inspect(archive, holder=spec.submitter)
+    needed = (*found.requires, *found.manifest.dependencies)
+    runtime = await asyncio.to_thread(choose_runtime, needed, config)
+    return Examined(archive, found.manifest, runtime)
 
 
 class Decider:

@@ -29,6 +29,7 @@ from fedgate_gateway.child.host import Child, ChildSpec, Incoming, check_message
 from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.config import SiteConfig
 from fedgate_gateway.governance import SignedRequest
+from fedgate_gateway.inspection import Inspects
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.closing import closing
 from fedgate_gateway.link.control import (
@@ -81,6 +82,7 @@ class SiteJob:
         report: Callable[[str, Entry], None],
         series: SeriesFolders,
         outputs: SiteOutputs,
+        inspector: Inspects,
     ) -> None:
         self.spec = spec
         self.signed = signed
@@ -96,6 +98,7 @@ class SiteJob:
         self._work = config.data / "jobs" / spec.job
         self._series = series
         self._outputs = outputs
+        self._inspector = inspector
         self._state = config.data / "state" / spec.job
         self._child: Child | None = None
         self._receiver: Receiver | None = None
@@ -143,7 +146,7 @@ class SiteJob:
         try:
             await self._open()
             await self._remember()
-            await asyncio.to_thread(self._prepare)
+            await self._prepare()
             if not self._over.done():
                 self._start_worker()
             return await self._over
@@ -204,10 +207,12 @@ class SiteJob:
         closed.notice = public(error).to_text()
         self._link.send(pb.PeerMessage(session_closed=closed))
 
-    def _prepare(self) -> None:
-        shutil.rmtree(self._work, ignore_errors=True)
-        self._examined.bundle.tree.write_to(self._work / "bundle")
+    async def _prepare(self) -> None:
+        await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
         self._state.mkdir(parents=True, exist_ok=True)
+        await self._inspector.unpack(
+            self._examined.archive, self._work / "bundle", holder=self.spec.submitter
+        )
 
     def _start_worker(self) -> None:
         config, spec = self._config, self.spec

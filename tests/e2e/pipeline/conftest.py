@@ -245,9 +245,9 @@ class Bench:
         temporary.replace(path)
 
     def children(self, program: str) -> list[psutil.Process]:
-        """Processes that a program has started, with all of theirs."""
+        """Processes that a program has started for jobs, with all of theirs."""
         process = psutil.Process(self.federation.programs[program].pid)
-        return process.children(recursive=True)
+        return [p for p in process.children(recursive=True) if p.name() != "inspection"]
 
 
 def through_lines(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -38,20 +39,22 @@ def enclave(
     """
     if context.invoked_subcommand is not None:
         return
-    from fedgate_gateway.cli.programs import prepare, run_until_stopped
+    from fedgate_gateway.cli.programs import forked_inspector, prepare, run_until_stopped
 
     prepare(log_format, log_level)
     if config is None:
         raise click.UsageError("--config is needed to run an enclave host", context)
     from fedgate_gateway.config import EnclaveConfig, load_config
-    from fedgate_gateway.enclave.host import EnclaveHost
 
     loaded = load_config(EnclaveConfig, config)
+    inspector = forked_inspector(loaded.adapters, loaded.inspection)
+    from fedgate_gateway.enclave.host import EnclaveHost
 
     async def program() -> None:
-        await EnclaveHost(loaded).run()
+        await EnclaveHost(loaded, inspector).run()
 
-    run_until_stopped(program, name=f"enclave {loaded.name}", stop_on_eof=stop_on_eof)
+    with closing(inspector):
+        run_until_stopped(program, name=f"enclave {loaded.name}", stop_on_eof=stop_on_eof)
 
 
 @app.command()

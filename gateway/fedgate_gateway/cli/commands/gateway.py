@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from fedgate_gateway.cli.programs import (
     EofOption,
     LogFormatOption,
     LogLevelOption,
+    forked_inspector,
     prepare,
     run_until_stopped,
 )
@@ -47,14 +49,16 @@ def gateway(
     if config is None:
         raise click.UsageError("Missing option '--config' / '-c'.")
     from fedgate_gateway.config import GatewayConfig, load_config
-    from fedgate_gateway.program import run_gateway
 
     loaded = load_config(GatewayConfig, config)
+    inspector = forked_inspector(loaded.adapters, loaded.inspection)
+    from fedgate_gateway.program import run_gateway
 
     async def program() -> None:
-        await run_gateway(loaded)
+        await run_gateway(loaded, inspector)
 
-    run_until_stopped(program, name="gateway", stop_on_eof=stop_on_eof)
+    with closing(inspector):
+        run_until_stopped(program, name="gateway", stop_on_eof=stop_on_eof)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -216,15 +217,17 @@ def run(
     stop_on_eof: EofOption = False,
 ) -> None:
     """Run the agent of a site until SIGTERM or Ctrl-C."""
-    from fedgate_gateway.cli.programs import prepare, run_until_stopped
+    from fedgate_gateway.cli.programs import forked_inspector, prepare, run_until_stopped
 
     prepare(log_format, log_level)
     from fedgate_gateway.config import SiteConfig, load_config
-    from fedgate_gateway.site.agent import SiteAgent
 
     loaded = load_config(SiteConfig, config)
+    inspector = forked_inspector(loaded.adapters, loaded.inspection)
+    from fedgate_gateway.site.agent import SiteAgent
 
     async def program() -> None:
-        await SiteAgent(loaded).run()
+        await SiteAgent(loaded, inspector).run()
 
-    run_until_stopped(program, name=f"site {loaded.name}", stop_on_eof=stop_on_eof)
+    with closing(inspector):
+        run_until_stopped(program, name=f"site {loaded.name}", stop_on_eof=stop_on_eof)
