@@ -69,6 +69,7 @@ from nvflare.fuel.f3.comm_error import CommError  # noqa: E402
 from nvflare.fuel.f3.connection import Connection  # noqa: E402
 from nvflare.fuel.f3.drivers.base_driver import BaseDriver  # noqa: E402
 from nvflare.fuel.f3.mpm import MainProcessMonitor  # noqa: E402
+from nvflare.fuel.f3.sfm import conn_manager as conn_manager_module  # noqa: E402
 from nvflare.fuel.f3.streaming.stream_const import STREAM_CHANNEL  # noqa: E402
 from nvflare.fuel.hci.conn import Connection as AdminConnection  # noqa: E402
 from nvflare.fuel.hci.proto import (  # noqa: E402
@@ -193,6 +194,7 @@ __all__ = [
     "WFCommServer",
     "client_runner_module",
     "communicator_module",
+    "conn_manager_module",
     "fed_server_module",
     "fl_conf_module",
     "fobs_core",

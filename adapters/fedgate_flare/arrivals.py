@@ -42,7 +42,10 @@ class Arrivals:
             return self._shares.get(site) == _Share(task_id, here=True)
 
     def is_elsewhere(self, site: str, task_id: str) -> bool:
-        """Is the site still busy with another task than ``task_id`` (empty: one it never got)?"""
+        """Is the site still busy with another task than ``task_id`` (empty: one it never got)?
+
+        One whose result is here is about to come for the next.
+        """
         with self._lock:
             share = self._shares.get(site)
-            return share is not None and share.task_id != task_id
+            return share is not None and not share.here and share.task_id != task_id

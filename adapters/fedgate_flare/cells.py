@@ -21,7 +21,7 @@ from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
 from fedgate.errors import FedgateError, WorkloadFailed
 from fedgate.task import Frame
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import messages
+from fedgate_flare import messages, underway
 from fedgate_flare.job_folder import SERVER
 from fedgate_flare.line import SCHEME, URL, Driver, Line
 from fedgate_flare.wake import Bell
@@ -67,6 +67,7 @@ def _allow_loopback() -> None:
 
 def open_server_cell(server: Any, job_id: str, line: Line, bell: Bell) -> Cell:
     """The job's cell below a root cell that has the links to the sites."""
+    underway.watch()
     root = Cell(fqcn=SERVER, root_url=URL, secure=False, credentials={})
     connected = _count_connections(root, len(line.endpoints))
     root.start()

@@ -20,7 +20,7 @@ from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
 from nvflare.fuel.f3.cellnet.defs import ReturnCode as CellReturnCode
 
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import cells, messages, status
+from fedgate_flare import cells, fed_events, messages, status
 from fedgate_flare.job_folder import SERVER
 from fedgate_flare.mailbox import Mailbox, Nothing
 from fedgate_flare.wake import Bell, HastyTime, ring_after, wake_modules
@@ -99,9 +99,7 @@ def build_runner(
     _replace_wires(federated.communicator, runner, mailbox, reporter)
     _answer_housekeeping(runner.engine, hold)
     runner.default_task_fetch_interval = 0.0
-    for handler in runner.engine.handlers:
-        if isinstance(handler, private.FedEventRunner):
-            handler.queue_empty_period = handler.grace_period = 0.0
+    fed_events.do_not_linger(runner.engine.handlers)
     return runner, args
 
 

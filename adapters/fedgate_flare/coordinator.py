@@ -13,7 +13,7 @@ from fedgate.adapter import Federation, Workload
 from fedgate.errors import WorkloadFailed
 from fedgate.task import Frame
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import cells, final_model, lifecycle, status
+from fedgate_flare import cells, fed_events, final_model, lifecycle, status
 from fedgate_flare.artifacts import RunFolder
 from fedgate_flare.hub import Hub
 from fedgate_flare.ledger import Ledger
@@ -118,8 +118,7 @@ class _Coordinator:
                 on_model=self._publisher.saw_global_model,
             )
         )
-        for handler in config.handlers:
-            _do_not_linger(handler)
+        fed_events.do_not_linger(config.handlers)
         status.wake(self._bell)
 
     def _workflow_changed(self) -> None:
@@ -129,8 +128,7 @@ class _Coordinator:
         runner = self._server.server_runner
         manager = self._server.run_manager
         if manager is not None:
-            for handler in manager.handlers:
-                _do_not_linger(handler)
+            fed_events.do_not_linger(manager.handlers)
         if runner is not None and self._liveness.lost:
             if self._reason:
                 self._fail(self._reason)
@@ -173,9 +171,3 @@ class _Coordinator:
         cell = cells.open_server_cell(self._server, self._deployed.job_id, line, self._bell)
         self._server.cell = cell
         self._server.engine.set_cell(cell)
-
-
-def _do_not_linger(handler: Any) -> None:
-    """Events that came in are still processed, but nobody waits for late ones."""
-    if isinstance(handler, private.FedEventRunner):
-        handler.queue_empty_period = handler.grace_period = 0.0

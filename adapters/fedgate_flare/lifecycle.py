@@ -15,12 +15,14 @@ from fedgate.adapter import Federation
 from fedgate.errors import WorkloadFailed
 from fedgate.manifest import Manifest
 from fedgate.task import Result, Task, TaskKind
-from fedgate_flare import needs
+from fedgate_flare import needs, underway
 from fedgate_flare.mailbox import Mailbox
 
 BEGIN, END = "fedgate.begin_run", "fedgate.end_run"
 #: Until the server goes on without a site; a site's components have as long.
 _SECONDS = 30.0
+#: Until a run ends although something that a site sent is still being handled.
+_HANDLED = 5.0
 
 
 def matters(manifest: Manifest) -> bool:
@@ -29,7 +31,10 @@ def matters(manifest: Manifest) -> bool:
 
 
 def tell(federation: Federation, name: str) -> None:
-    """Returns once every site that is there has begun, or ended, its run."""
+    """Returns once every site that is there has begun, or ended, its run.
+
+    What a site sent before it ended has been handled by then.
+    """
     tasks = [
         Task(id=uuid.uuid4().hex, site=site.name, kind=TaskKind.QUERY, name=name)
         for site in federation.sites()
@@ -37,6 +42,7 @@ def tell(federation: Federation, name: str) -> None:
     ]
     for _result in federation.dispatch(tasks, deadline=_SECONDS):
         pass
+    underway.wait_until_handled(_HANDLED)
 
 
 def obey(task: Task, mailbox: Mailbox, join: Callable[[float], None]) -> Result | None:

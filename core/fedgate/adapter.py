@@ -78,7 +78,8 @@ class Federation(Protocol):
         arrive with ``ordered=False``. ``deadline`` is in seconds from now; a site that is gone,
         failed or late yields a result with an error. Tasks are sent when this is called, not when
         the iterator is first read. Tasks that share one ``Model`` object are encoded and sealed
-        once for all their sites.
+        once for all their sites. Frames that a site sent before a result have been given to
+        ``on_frame`` when the result is yielded.
         """
 
     def publish(

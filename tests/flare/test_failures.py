@@ -27,13 +27,14 @@ def test_a_job_never_finishes_below_its_minimum_of_sites(run: Callable, job: str
     assert isinstance(done.error, WorkloadFailed)
     assert "site-2 is gone" in str(done.error)
     assert "min_clients is 2" in str(done.error)
-    assert max(r.number for r in done.rounds) == 2
+    # A round whose sites come for their tasks far apart can be written in two parts.
+    assert sum("site-1" in r.sites for r in done.rounds) == 2
 
 
 def test_a_relay_that_breaks_off_is_a_failed_job(run: Callable):
     """FLARE logs a line, runs the next workflow and returns normally."""
     done = run("classic", sites=3, dies={"site-2": 5})
-    assert isinstance(done.error, WorkloadFailed)
+    assert isinstance(done.error, WorkloadFailed), (done.rounds, done.log)
     assert "train_in_turn" in str(done.error)
     assert "site-2" in str(done.error)
 

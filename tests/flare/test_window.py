@@ -150,6 +150,15 @@ def test_it_does_not_wait_for_a_site_that_still_does_an_earlier_round(arrivals):
     assert round_.closed
 
 
+def test_it_waits_for_a_site_whose_earlier_result_is_being_handed_over(arrivals):
+    """It comes for this round as soon as a thread of the coordinator gets its turn."""
+    round_ = Round()
+    arrivals.came("site-3", "an earlier round's")
+    round_.answer("site-1")
+    round_.answer("site-2")
+    assert not round_.closed
+
+
 def test_a_broadcast_that_needs_all_waits_for_all_as_ever(arrivals):
     round_ = Round(needed=0)
     arrivals.sent("site-3", "an earlier round's")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from fedgate.errors import FedgateError, InvalidMessage
 from fedgate.model import Model
 from fedgate.task import Failure, Frame, Result, Task, TaskError
 from fedgate_gateway.child import notes
+from fedgate_gateway.child.frames_in_hand import FramesInHand
 from fedgate_gateway.child.port import Port
 
 
@@ -24,6 +26,7 @@ class ChildFederation:
         self._returning: set[str] = set()  # of those, the ones that are getting ready again
         self._lock = threading.Lock()
         self._waiting: dict[str, queue.SimpleQueue[Result]] = {}
+        self._frames = FramesInHand()
         self._on_frame: list[Callable[[str, Frame], None]] = []
         self._on_lost: list[Callable[[str, str], None]] = []
         self._callbacks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -58,6 +61,11 @@ class ChildFederation:
             del task  # its model must not outlive the caller's interest
         return self._in_order(order, arrived) if ordered else self._as_they_come(order, arrived)
 
+    def _next(self, arrived: queue.SimpleQueue[Result]) -> Result:
+        result = arrived.get()
+        self._frames.wait()  # what the site sent before it
+        return result
+
     def _register(self, task: Task, arrived: queue.SimpleQueue[Result]) -> None:
         with self._lock:
             if task.site not in self._online:
@@ -71,17 +79,17 @@ class ChildFederation:
             else:
                 self._waiting[task.id] = arrived
 
-    @staticmethod
-    def _as_they_come(order: list[str], arrived: queue.SimpleQueue[Result]) -> Iterator[Result]:
+    def _as_they_come(
+        self, order: list[str], arrived: queue.SimpleQueue[Result]
+    ) -> Iterator[Result]:
         for _ in order:
-            yield arrived.get()
+            yield self._next(arrived)
 
-    @staticmethod
-    def _in_order(order: list[str], arrived: queue.SimpleQueue[Result]) -> Iterator[Result]:
+    def _in_order(self, order: list[str], arrived: queue.SimpleQueue[Result]) -> Iterator[Result]:
         early: dict[str, Result] = {}
         for task in order:
             while task not in early:
-                result = arrived.get()
+                result = self._next(arrived)
                 early[result.task] = result
                 del result
             yield early.pop(task)
@@ -120,8 +128,15 @@ class ChildFederation:
             arrived.put(result)
 
     def deliver_frame(self, site: str, frame: Frame) -> None:
+        def call(callback: Callable[[str, Frame], None]) -> None:
+            try:
+                callback(site, frame)
+            finally:
+                self._frames.handled()
+
         for callback in self._on_frame:
-            self._callbacks.put(lambda c=callback: c(site, frame))  # type: ignore[misc]
+            self._frames.came()
+            self._callbacks.put(functools.partial(call, callback))
 
     def set_online(
         self, site: str, online: bool, reason: str = "", *, returning: bool = False

@@ -225,8 +225,8 @@ class _Run:
         site, worker = task.site, self.workers[task.site]
         self.counts[site] += 1
         if self.counts[site] == self.sites[site].dies_at:
-            worker.kill()
-        if worker.ended:
+            worker.kill()  # and not given the task: it could be quicker than its end
+        elif worker.ended:
             self.conductor.fail_task(task.id, Failure.UNAVAILABLE, "the worker has ended")
         else:
             worker.send("task", note=note, model=None if model is None else model.view)
