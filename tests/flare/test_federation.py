@@ -110,9 +110,8 @@ def test_nothing_that_a_running_job_writes_or_prints_is_on_the_enclaves_disk(job
         pytest.skip("without a sandbox there is no scratch folder in memory")
     _wait_for(lambda: jobs.audited(waiting, "round.finished"))  # both came before its one round
     state = jobs.federation.layout.state("enclave-1")
-    assert (state / "jobs" / waiting / "bundle").is_dir()
     found = [Path(folder, name) for folder, _, names in os.walk(state) for name in names]
-    assert len(found) > 10
+    assert state / "jobs" / waiting / "bundle" / "meta.json" in found
     assert [path for path in found if _holds(path, SECRET.encode())] == []
 
 
