@@ -59,6 +59,7 @@ class Code(enum.StrEnum):
     COORDINATOR_DIED = "coordinator-died"
     COHORT_TOO_SMALL = "cohort-too-small"
     ARTIFACTS_TOO_LARGE = "artifacts-too-large"
+    LOG_FAILED = "log-failed"
 
     # how a site is lost
     WORKER_DIED = "worker-died"
@@ -189,6 +190,10 @@ SENTENCES: Mapping[Code, str] = {
     Code.ARTIFACTS_TOO_LARGE: (
         "the job's artifacts are not released: they exceed {bytes} bytes or {files} files "
         "(write less, or raise release.artifact_bytes in the project file)"
+    ),
+    Code.LOG_FAILED: (
+        "something that happened in the job could not be written into the audit log "
+        "(the logs of the gateway and of the job's programs say why)"
     ),
     Code.WORKER_DIED: "the worker's process ended without a word",
     Code.SLOW_START: (

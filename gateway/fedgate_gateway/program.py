@@ -13,6 +13,7 @@ from fedgate.errors import Unavailable
 from fedgate_gateway.api.app import create_app
 from fedgate_gateway.api.server import serve
 from fedgate_gateway.config import GatewayConfig
+from fedgate_gateway.control.filing import Filing
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.scheduler import Scheduler
 from fedgate_gateway.control.state import GatewayState, open_database, open_gateway_state
@@ -54,7 +55,7 @@ async def _run(
     config: GatewayConfig, lease: Lease, inspector: Inspects | None, tamper: Tamper | None
 ) -> None:
     state = open_gateway_state(config, inspector=inspector)
-    ledger = Ledger(state)
+    ledger = Ledger(Filing(state.database, state.jobs, state.audit))
     connections = Connections()
     router = Router(connections, state.registry, tamper)
     spool = CargoSpool(
@@ -109,7 +110,8 @@ async def _run(
         tasks[0].cancel()  # the ledger last: it writes what the others left
         with contextlib.suppress(asyncio.CancelledError):
             await tasks[0]
-        await asyncio.to_thread(state.audit.checkpoint)
+        with contextlib.suppress(Unavailable):  # the next start signs it
+            await asyncio.to_thread(state.audit.checkpoint)
         spool.close()
         state.close()
 
@@ -167,7 +169,8 @@ async def _renew_certificate(state: GatewayState, hostnames: Sequence[str]) -> N
     """The servers' own certificate, long before it expires; both read its file again."""
     while True:
         await asyncio.sleep(_RENEW_EVERY)
-        await asyncio.to_thread(state.authority.server_files, hostnames)
+        with contextlib.suppress(Unavailable):  # there are weeks left to try again
+            await asyncio.to_thread(state.authority.server_files, hostnames)
 
 
 async def _keep(lease: Lease) -> None:
@@ -190,4 +193,5 @@ async def _checkpoints(state: GatewayState) -> None:
     """Sign the log regularly: what stands after the last checkpoint is not protected yet."""
     while True:
         await asyncio.sleep(_CHECKPOINT_EVERY)
-        await asyncio.to_thread(state.audit.checkpoint)
+        with contextlib.suppress(Unavailable):  # what is signed next covers it
+            await asyncio.to_thread(state.audit.checkpoint)

@@ -47,7 +47,7 @@ class Link:
         self.spool = CargoSpool(
             state.config.data / "spool", cargo_bytes=1 << 30, budget=self.budget
         )
-        ledger: Any = SimpleNamespace()
+        ledger: Any = SimpleNamespace(on_taken=lambda _taken: None)
         self.service = LinkService(
             state, ledger, connections, router, self.spool, ledger, state.calls
         )

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from fedgate.errors import FedgateError, LimitReached, Unauthenticated
+from fedgate_gateway.store.database import DatabaseAway
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ def _asked(request: Request) -> str:
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, FedgateError)
-    if error.status >= 500:
+    if error.status >= 500 and not isinstance(error, DatabaseAway):  # which says so itself, once
         _log.warning("%s %s: %s", request.method, _asked(request), error)
     return problem_of(error, request.url.path)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
 from fedgate.errors import InvalidMessage
 from fedgate_gateway.control.jobs import JobService
 from fedgate_gateway.control.records import EventRecord
+from fedgate_gateway.store.database import DatabaseAway
 
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 #: Seconds between comments on a quiet stream, so that nobody in between takes it for dead.
 HEARTBEAT = 15.0
+#: Seconds before the next look at a database that is away.
+_PAUSE = 1.0
 _MAX_ID = 2**63 - 1
 
 
@@ -46,10 +50,15 @@ async def stream(
     """
     yield b"retry: 2000\n\n"
     while True:
-        # The state first: a job that ended before we looked has all its events written.
-        ended = jobs.get(job_id).state.final
-        seconds = 0.0 if ended else heartbeat
-        events = await jobs.wait_events(job_id, after, seconds=seconds)
+        try:
+            # The state first: a job that ended before we looked has all its events written.
+            ended = (await asyncio.to_thread(jobs.get, job_id)).state.final
+            seconds = 0.0 if ended else heartbeat
+            events = await jobs.wait_events(job_id, after, seconds=seconds)
+        except DatabaseAway:
+            yield b": the database does not answer\n\n"
+            await asyncio.sleep(_PAUSE)
+            continue
         for event in events:
             after = event.id
             if only in (None, event.kind):

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from fedgate.errors import InvalidMessage, LimitReached
 from fedgate_gateway.control import rows
@@ -39,22 +40,32 @@ class JobEvents:
     def record_all(
         self, job_id: str, events: Sequence[tuple[str, Mapping[str, Any]]]
     ) -> list[EventRecord]:
-        for kind, data in events:
-            _check(kind, data)
         with self._database.write() as session:
             rows.job_row(session, job_id)
-            count = select(func.count()).where(JobEventRow.job == job_id)
-            if (session.scalar(count) or 0) + len(events) > self._most:
+            if not self.has_room(session, job_id, len(events)):
                 raise LimitReached(
                     f"{job_id} has told too much",
                     why=f"at most {self._most} events are kept of one job",
                     remedy="let it tell less, or have limits.events_job raised",
                     limit="job",
                 )
-            added = [add_event(session, job_id, kind, data) for kind, data in events]
-            told = [rows.event_record(row) for row in added]
+            told = self.add(session, job_id, events)
         self.bell.ring(job_id)
         return told
+
+    def has_room(self, session: Session, job_id: str, more: int) -> bool:
+        count = select(func.count()).where(JobEventRow.job == job_id)
+        return (session.scalar(count) or 0) + more <= self._most
+
+    @staticmethod
+    def add(
+        session: Session, job_id: str, events: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> list[EventRecord]:
+        """In the caller's transaction, who rings the bell after it."""
+        for kind, data in events:
+            _check(kind, data)
+        added = [add_event(session, job_id, kind, data) for kind, data in events]
+        return [rows.event_record(row) for row in added]
 
     def after(
         self, job_id: str, event_id: int, *, kind: str | None = None, limit: int = 1000

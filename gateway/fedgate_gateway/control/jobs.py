@@ -8,12 +8,13 @@ are quick and thread-safe; they may be called on the event loop or in a worker t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from fedgate.errors import Conflict, InvalidTransition, NotFound
 from fedgate.job import JobEvent, JobState
@@ -29,6 +30,7 @@ from fedgate_gateway.control.outputs import JobOutputs, output_key
 from fedgate_gateway.control.principal import Principal
 from fedgate_gateway.control.records import (
     SITE_EVENT,
+    SITE_STATE_EVENT,
     BundleRecord,
     Decision,
     EventRecord,
@@ -40,6 +42,7 @@ from fedgate_gateway.control.records import (
     OutputKind,
     SubmitOptions,
 )
+from fedgate_gateway.control.site_states import set_state
 from fedgate_gateway.control.submission import SubmitPolicy
 from fedgate_gateway.control.transitions import MAX_REASON, add_event, advance
 from fedgate_gateway.inspection import Inspects
@@ -225,6 +228,25 @@ class JobService:
     ) -> Sequence[EventRecord]:
         """Several events in one transaction (one disk flush), in their order."""
         return self._events.record_all(job_id, events)
+
+    def add_events(
+        self, session: Session, events: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]]
+    ) -> None:
+        """What peers tell of jobs, in the caller's transaction, who calls :meth:`told` after it.
+
+        Of a job that has told too much they are left out; the log has what matters.
+        """
+        for job_id, told in events.items():
+            if self._events.has_room(session, job_id, len(told)):
+                self._events.add(session, job_id, told)
+            for kind, data in told:
+                if kind == SITE_STATE_EVENT:
+                    set_state(session, job_id, data)
+
+    def told(self, jobs: Iterable[str]) -> None:
+        """Wake those who watch these jobs."""
+        for job_id in jobs:
+            self._events.bell.ring(job_id)
 
     def events(
         self, job_id: str, after: int = 0, *, kind: str | None = None, limit: int = 1000

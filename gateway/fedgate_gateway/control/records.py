@@ -17,6 +17,7 @@ STATE_EVENT = "state"
 SITE_EVENT = "site"
 OUTPUT_EVENT = "output"
 LOG_EVENT = "log"
+SITE_STATE_EVENT = "site-state"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class JobSite:
     decision: Decision
     reason: str = ""
     decided: datetime | None = None
+    #: "ready" or "lost", once the job's enclave has said so; and why it was lost.
+    state: str = ""
+    why: str = ""
 
 
 class OutputKind(enum.StrEnum):

@@ -110,7 +110,9 @@ def event_record(row: JobEventRow) -> EventRecord:
 
 
 def site_record(row: JobSiteRow) -> JobSite:
-    return JobSite(row.site, Decision(row.decision), row.reason, row.decided)
+    return JobSite(
+        row.site, Decision(row.decision), row.reason, row.decided, row.state or "", row.why or ""
+    )
 
 
 def output_record(row: OutputRow) -> Output:

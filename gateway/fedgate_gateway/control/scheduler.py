@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedgate.codes import Code
-from fedgate.errors import FedgateError, InvalidTransition
+from fedgate.errors import FedgateError, InvalidTransition, NotFound
 from fedgate.job import JobEvent, JobState
 from fedgate.notice import Notice, read_notice
 from fedgate_gateway.control.fair_order import FairOrder
@@ -24,11 +24,11 @@ from fedgate_gateway.control.faults import Faults
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import BundleRecord, Decision, JobRecord, JobSite
 from fedgate_gateway.control.state import GatewayState
-from fedgate_gateway.link import facts
 from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_gateway.relay.router import Route, Router
 from fedgate_gateway.relay.spool import CargoSpool
+from fedgate_gateway.store.database import DatabaseAway
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,8 @@ class Scheduler:
                 self._wake.clear()
                 try:
                     await self.reconcile()
+                except DatabaseAway:  # it says so itself
+                    pass
                 except Exception:
                     log.exception("reconciling failed; trying again")
                 waits = [asyncio.ensure_future(e.wait()) for e in (changed, self._wake)]
@@ -94,6 +96,8 @@ class Scheduler:
         for job_id in [j for j in self._router.routes if j not in alive]:
             try:
                 await self._announce_end(job_id)
+            except DatabaseAway:
+                raise
             except Exception:  # of this job: it is tried again, and the others have ended too
                 log.exception("job %s: its end could not be announced", job_id)
         queued = [job for job in active if job.state is JobState.QUEUED]
@@ -112,6 +116,8 @@ class Scheduler:
             self._faults.clear(job.id)
         except InvalidTransition as error:  # somebody else was faster; look again next time
             log.info("job %s: %s", job.id, error)
+        except DatabaseAway:  # no fault of the job
+            raise
         except Exception as error:
             log.exception("job %s: it could not be moved on", job.id)
             if self._faults.add(job.id):
@@ -273,9 +279,10 @@ class Scheduler:
         self._absent.pop(job.id, None)
         self._assigned.pop(job.id, None)
         starting = job.state is JobState.STARTING
-        await self._end_at_peers(job.id, "the enclave is gone")
         event = JobEvent.REQUEUE if starting else JobEvent.FAIL
         await self._transition(job.id, event, reason=why)
+        # Only now: who connects from here on hears of the end as it does.
+        await self._end_at_peers(job.id, "the enclave is gone")
 
     # -- what peers say --------------------------------------------------------------------------
 
@@ -286,9 +293,6 @@ class Scheduler:
             await self._finished(enclave, report)
         elif route is None:
             return
-        elif what == "event":
-            kind, data = facts.event(report.event, route.sites)
-            self._ledger.event(report.job, kind, data)
         elif what == "started":
             data = {"evidence": _name(report.started)}
             await self._transition(report.job, JobEvent.START, data=data)
@@ -322,10 +326,15 @@ class Scheduler:
         enclave.send(pb.GatewayMessage(over=over))
         self.nudge()
 
-    async def fail(self, job_id: str, reason: str) -> None:
+    async def fail(self, job_id: str, reason: str, code: Code | None = None) -> None:
         """End a job that cannot go on, for a reason that does not lie with its peers' reports."""
-        await self._transition(job_id, JobEvent.FAIL, reason=reason)
+        data = {} if code is None else {"code": str(code)}
+        await self._transition(job_id, JobEvent.FAIL, reason=reason, data=data)
         self.nudge()
+
+    async def log_failed(self, job_id: str) -> None:
+        """An entry about this job cannot be written: it does not go on as if there was none."""
+        await self.fail(job_id, Notice(Code.LOG_FAILED).sentence, Code.LOG_FAILED)
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -353,13 +362,17 @@ class Scheduler:
     # -- peers come and go -----------------------------------------------------------------------
 
     async def connected(self, connection: Connection) -> None:
-        """A peer may hold jobs that ended while it was away."""
+        """A peer may hold jobs that ended, or were taken back, while it was away.
+
+        Raises :class:`DatabaseAway` when nobody can tell.
+        """
         for job_id in connection.hello.jobs:
             try:
                 job = await asyncio.to_thread(self._state.jobs.get, job_id)
-            except FedgateError:
+            except NotFound:
                 continue
-            if job.state.final:
+            another = connection.kind is PeerKind.ENCLAVE and job.enclave != connection.name
+            if job.state not in _ACTIVE or another:
                 over = pb.JobOver(job=job_id, state=str(job.state), reason=job.reason)
                 connection.send(pb.GatewayMessage(over=over))
         self.nudge()

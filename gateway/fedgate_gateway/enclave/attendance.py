@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from fedgate.codes import Code
 from fedgate.errors import FedgateError, Unavailable
 from fedgate.notice import Notice, public
+
+#: Sites that one notice names.
+_MOST_TOLD = 100
 
 
 class Attendance:
@@ -41,8 +45,13 @@ class Attendance:
         return [site for site in self.sites if site not in self.lost]
 
     def losses(self) -> Mapping[str, Code]:
-        """Each lost site with what may be said of why."""
-        return {s: public(self.lost[s]).code for s in self.sites if s in self.lost}
+        """Lost sites with what may be said of why; of very many, the first."""
+        lost = [site for site in self.sites if site in self.lost]
+        return {site: public(self.lost[site]).code for site in lost[:_MOST_TOLD]}
+
+    def explain(self, notice: Notice) -> Notice:
+        """A notice of how the job ended, with the sites that were lost before."""
+        return notice if notice.sites else replace(notice, sites=self.losses())
 
     def joins(self, site: str) -> None:
         """It has a new session: what was before does not count."""

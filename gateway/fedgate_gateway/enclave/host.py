@@ -20,6 +20,7 @@ from fedgate_gateway.enclave.job import EnclaveJob
 from fedgate_gateway.inspection import Inspector, Inspects
 from fedgate_gateway.link.client import LinkClient, load_identity
 from fedgate_gateway.link.methods import PROTOCOL
+from fedgate_gateway.link.report_outbox import ReportOutbox
 from fedgate_gateway.link.request_book import RequestBook
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.sandbox.choose import open_sandbox
@@ -48,8 +49,10 @@ class EnclaveHost:
         self._running: dict[str, asyncio.Task[None]] = {}
         self.link = LinkClient(
             config.gateway, config.data,
-            hello=self._hello, on_message=self._on_message, on_up=self._on_up,
+            hello=self._hello, on_message=self._on_message,
+            on_up=self._on_up, on_down=lambda: self._outbox.down(),  # noqa: PLW0108 - made below
         )  # fmt: skip
+        self._outbox = ReportOutbox(config.data, self.link.send, self._log_failed)
 
     def _hello(self) -> pb.PeerHello:
         return pb.PeerHello(
@@ -62,8 +65,13 @@ class EnclaveHost:
         )
 
     def _on_up(self) -> None:
+        self._outbox.up()
         for job in self._jobs.values():
-            job.report_end()
+            job.report_again()
+
+    def _log_failed(self, job: str, error: FedgateError) -> None:
+        if job in self._jobs:
+            self._jobs[job].log_failed(error)
 
     def _on_message(self, message: pb.GatewayMessage) -> None:
         match message.WhichOneof("body"):
@@ -71,6 +79,8 @@ class EnclaveHost:
                 self._assign(message.assign)
             case "over":
                 self._over(message.over)
+            case "taken":
+                self._outbox.taken(message.taken)
             case "heartbeat":
                 pass
             case kind:
@@ -124,6 +134,7 @@ class EnclaveHost:
             config=self._config,
             project=project,
             link=self.link,
+            outbox=self._outbox,
             attester=self._attester,
             sandbox=self._sandbox,
             identity=self._identity,
@@ -147,12 +158,17 @@ class EnclaveHost:
         """Until cancelled; then every job ends and every child with it."""
         shutil.rmtree(self._config.data / "jobs", ignore_errors=True)  # of a killed predecessor
         link = asyncio.create_task(self.link.run())
+        outbox = asyncio.create_task(self._outbox.run())
         try:
-            await asyncio.shield(link)
+            done, _ = await asyncio.wait([link, outbox], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
             for task in list(self._running.values()):
                 task.cancel()
             await asyncio.gather(*self._running.values(), return_exceptions=True)
+            self._outbox.close()
+            await asyncio.gather(outbox, return_exceptions=True)
             link.cancel()
             with contextlib.suppress(asyncio.CancelledError, FedgateError):
                 await link

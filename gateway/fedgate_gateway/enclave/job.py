@@ -48,6 +48,7 @@ from fedgate_gateway.link.control import (
 )
 from fedgate_gateway.link.kept import KeptCargo
 from fedgate_gateway.link.receiver import Received, Receiver
+from fedgate_gateway.link.report_outbox import ReportOutbox
 from fedgate_gateway.link.signed_job import verify_job
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import project_terms
@@ -82,6 +83,7 @@ class EnclaveJob:
         config: EnclaveConfig,
         project: ProjectConfig,
         link: LinkClient,
+        outbox: ReportOutbox,
         attester: Attester,
         sandbox: Sandbox,
         identity: IdentityKey,
@@ -93,6 +95,8 @@ class EnclaveJob:
         self._config = config
         self._project = project
         self._link = link
+        self._outbox = outbox
+        self._unlogged: FedgateError | None = None
         self._sandbox = sandbox
         self._identity = identity
         self._inspector = inspector
@@ -112,9 +116,9 @@ class EnclaveJob:
         rules = project.release
         self._metrics = JobMetrics(rules)
         self._reports = Reports(
-            spec.job, spec.sites, link.send,
+            spec.job, spec.sites, outbox.put,
             metrics=self._metrics, logs=rules.logs == "clear", log_bytes=rules.log_bytes,
-            on_unwritable=self._fail,
+            on_unwritable=self.log_failed,
         )  # fmt: skip
         self._terms = project_terms(
             project, job=spec.job, bundle=spec.bundle, sites=spec.sites, min_sites=spec.min_sites,
@@ -182,9 +186,7 @@ class EnclaveJob:
         child = self._start_coordinator(manifest)
         await self._gather()
         self._running = True
-        self._link.send(
-            pb.PeerMessage(report=pb.JobReport(job=self.spec.job, started=self._config.attester))
-        )
+        self.report_again()
         there = self._attendance
         for site in self.spec.sites:
             if site not in there.ready:
@@ -295,6 +297,7 @@ class EnclaveJob:
         self._reports.flush()
         self._reports.unrecorded(self._conductor.rounds.unrecorded)
         self._reports.frames(self._traffic.rows(self._frames))
+        error = error or self._unlogged
         if error is not None:
             self._log.tell(str(error))
         for site in self.spec.sites:
@@ -314,15 +317,19 @@ class EnclaveJob:
         if child is not None:
             child.scratch.wipe()
         self._log.close()
-        self.finished = pb.Finished(
-            succeeded=error is None, notice="" if error is None else public(error).to_text()
-        )
         code = "" if error is None else str(public(error).code)
         operator_log.tell(
             "job.ended", {"state": "succeeded" if error is None else "failed", "code": code},
             job=self.spec.job,
         )  # fmt: skip
-        self.report_end()
+        self.finished = self._ending(error)
+        self.report_again()
+
+    def _ending(self, error: FedgateError | None) -> pb.Finished:
+        """With why sites were lost, which is often why the rest failed."""
+        if error is None:
+            return pb.Finished(succeeded=True)
+        return pb.Finished(notice=self._attendance.explain(public(error)).to_text())
 
     async def _release_log(self) -> None:
         """A failed job's log is what its author needs most; the gate treats it like any other."""
@@ -331,12 +338,27 @@ class EnclaveJob:
         async with asyncio.timeout(10):
             await gate.log(self._log)
 
-    def report_end(self) -> None:
-        """Said again after each reconnect until the gateway has taken it."""
+    def report_again(self) -> None:
+        """Its start or end: said after each reconnect, and the end after all else is written."""
         if self.finished is not None:
-            self._link.send(
-                pb.PeerMessage(report=pb.JobReport(job=self.spec.job, finished=self.finished))
-            )
+            self._outbox.after(self.spec.job, self._report_end)
+        elif self._running:
+            started = pb.JobReport(job=self.spec.job, started=self._config.attester)
+            self._link.send(pb.PeerMessage(report=started))
+
+    def _report_end(self) -> None:
+        if self._unlogged is not None and self.finished is not None and self.finished.succeeded:
+            self.finished = self._ending(self._unlogged)
+        self._link.send(
+            pb.PeerMessage(report=pb.JobReport(job=self.spec.job, finished=self.finished))
+        )
+
+    def log_failed(self, error: FedgateError) -> None:
+        """Something of this job is not in the audit log, so it must not go on, nor succeed."""
+        self._unlogged = FedgateError(
+            error.what, why=error.why, remedy=error.remedy, notice=Notice(Code.LOG_FAILED)
+        )
+        self._fail(self._unlogged)
 
     @property
     def ending(self) -> bool:

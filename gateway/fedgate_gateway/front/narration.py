@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
@@ -19,9 +20,12 @@ from fedgate_gateway.control.records import (
     OutputKind,
 )
 from fedgate_gateway.store.base import utc_now
+from fedgate_gateway.store.database import DatabaseAway
 
 #: Seconds between empty lines on a quiet stream, so that nobody in between takes it for dead.
 HEARTBEAT = 15.0
+#: Seconds before the next look at a database that is away.
+_PAUSE = 1.0
 _MOST_CHARACTERS = 256 * 1024  # of one piece
 
 
@@ -32,9 +36,14 @@ async def narrate(
     teller, last = _Teller(job, after), 0
     over = False
     while not over:
-        # The state first: a job that ended before we looked has all its events written.
-        ended = jobs.get(job.id).state.final
-        events = await jobs.wait_events(job.id, last, seconds=0.0 if ended else heartbeat)
+        try:
+            # The state first: a job that ended before we looked has all its events written.
+            ended = jobs.get(job.id).state.final
+            events = await jobs.wait_events(job.id, last, seconds=0.0 if ended else heartbeat)
+        except DatabaseAway:
+            yield Lines("", utc_now())
+            await asyncio.sleep(_PAUSE)
+            continue
         over = _final(events[-1]) if events else ended
         last = events[-1].id if events else last
         pieces = teller.pieces(events)

@@ -100,6 +100,9 @@ class Connections:
         if connection is not None:
             connection.close()
 
+    def peer(self, kind: PeerKind, name: str) -> Connection | None:
+        return self._by_peer.get((kind, name))
+
     def site(self, name: str) -> Connection | None:
         return self._by_peer.get((PeerKind.SITE, name))
 

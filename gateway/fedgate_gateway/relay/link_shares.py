@@ -31,13 +31,9 @@ class LinkShares:
         """Each costs an enclave evidence and keys. Raises :class:`LimitReached`."""
         self._handshakes.spend(f"{job}/{site}")
 
-    async def entry(self, job: str, site: str, size: int) -> None:
-        """Waits until another entry of a site for the log is due."""
-        await _due(self._entries, f"{job}/{site}", 1 + size // _KIB)
-
-    def enclave_entry(self, job: str, size: int) -> None:
-        """An enclave speaks for many jobs and cannot wait for one. Raises :class:`LimitReached`."""
-        self._entries.spend(job, 1 + size // _KIB)
+    async def entry(self, job: str, peer: str, size: int) -> None:
+        """Waits until another entry of a peer for the log is due."""
+        await _due(self._entries, f"{job}/{peer}", 1 + size // _KIB)
 
     def event(self, job: str, size: int) -> None:
         """Raises :class:`LimitReached`."""

@@ -19,20 +19,23 @@ from fedgate.errors import (
     LimitReached,
     NotFound,
     Unauthenticated,
+    Unavailable,
 )
 from fedgate_gateway import operator_log
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import OutputKind
 from fedgate_gateway.control.scheduler import Scheduler
 from fedgate_gateway.control.state import GatewayState
-from fedgate_gateway.link import facts, methods
+from fedgate_gateway.link import methods
 from fedgate_gateway.link.framing import data_of
 from fedgate_gateway.open_calls import OpenCall, OpenCalls
 from fedgate_gateway.pki import PeerKind, peer_of
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_gateway.relay.link_shares import LinkShares
+from fedgate_gateway.relay.reporting import Reporting, ReportQueues
 from fedgate_gateway.relay.router import Router
 from fedgate_gateway.relay.spool import CargoSpool
+from fedgate_gateway.store.database import DatabaseAway
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,8 @@ _PATIENCE = 60.0
 _HELLO_SECONDS = 10.0
 _FAREWELL_SECONDS = 2.0
 _HELLO_BYTES = 256 * 1024
+#: What peers of a kind say of jobs, besides entries of the log.
+_OWN = {PeerKind.ENCLAVE: "report", PeerKind.SITE: "offer_reply"}
 _RELAYED = ("handshake", "letter", "resume", "resumed", "session_closed")
 
 
@@ -65,6 +70,7 @@ class LinkService:
         self._router = router
         self._spool = spool
         self._scheduler = scheduler
+        self._reporting = Reporting(state, ledger, connections, router, scheduler, self._shares)
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         return grpc.method_handlers_generic_handler(
@@ -99,6 +105,9 @@ class LinkService:
             pem = _pem_of(context)
             self._end_with(peer_of(pem), context)
             peer = await asyncio.to_thread(self._state.peers.admit, pem)
+        except DatabaseAway as error:  # whether it may come in is not known
+            await _abort(context, error)
+            raise
         except FedgateError as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
             raise
@@ -146,15 +155,20 @@ class LinkService:
                 )
             )
         )
-        reader = asyncio.create_task(self._read(connection, requests))
+        reports = ReportQueues(connection, self._reporting)
+        reader = asyncio.create_task(self._read(connection, reports, requests))
         beat = asyncio.create_task(self._beat(connection))
         try:
-            await self._scheduler.connected(connection)
+            try:
+                await self._scheduler.connected(connection)
+            except DatabaseAway as error:  # it may hold jobs that are over: let it come again
+                await _abort(context, error)
             while (message := await connection.next()) is not None:
                 yield message
         finally:
             reader.cancel()
             beat.cancel()
+            reports.close()
             if self._connections.remove(connection):
                 operator_log.tell("link.closed", {"kind": kind.value, "name": name})
                 self._scheduler.disconnected(connection)
@@ -176,14 +190,19 @@ class LinkService:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the hello is too large")
         return first.hello
 
-    async def _read(self, connection: Connection, requests: AsyncIterator[pb.PeerMessage]) -> None:
+    async def _read(
+        self,
+        connection: Connection,
+        reports: ReportQueues,
+        requests: AsyncIterator[pb.PeerMessage],
+    ) -> None:
         """Ends the connection when the peer does, or falls silent."""
         silence = self._state.config.limits.offline_seconds
         try:
             while True:
                 message = await asyncio.wait_for(anext(requests), silence)
                 try:
-                    await self._handle(connection, message)
+                    await self._handle(connection, reports, message)
                 except FedgateError as error:  # one bad message must not cost the link
                     self._router.refuse(connection, error)
         except (TimeoutError, StopAsyncIteration):
@@ -194,19 +213,15 @@ class LinkService:
             log.info("%s %s: the link broke: %r", connection.kind, connection.name, error)
         connection.close()
 
-    async def _handle(self, connection: Connection, message: pb.PeerMessage) -> None:
+    async def _handle(
+        self, connection: Connection, reports: ReportQueues, message: pb.PeerMessage
+    ) -> None:
         kind = message.WhichOneof("body")
         await self._due(connection, message)
         if kind in _RELAYED:
             self._router.relay(connection, message)
-        elif kind == "report" and connection.kind is PeerKind.ENCLAVE:
-            if message.report.WhichOneof("what") == "event":
-                self._shares.event(message.report.job, len(message.report.event))
-            await self._scheduler.report(connection, message.report)
-        elif kind == "offer_reply" and connection.kind is PeerKind.SITE:
-            await self._scheduler.offer_reply(connection.name, message.offer_reply)
-        elif kind == "audit":
-            await self._audit(connection, message.audit)
+        elif kind == "audit" or kind == _OWN.get(connection.kind):
+            self._report(connection, reports, message)
         elif kind == "cargo_taken":
             self._cargo_taken(connection, message.cargo_taken)
         elif kind != "heartbeat":
@@ -223,34 +238,14 @@ class LinkService:
         if self._router.route(taken.job, connection) is not None:
             self._spool.taken(taken.job, taken.cargo, _receiver(connection))
 
-    async def _audit(self, connection: Connection, report: pb.AuditReport) -> None:
-        route = self._router.route(report.job, connection)
-        sites = await self._sites(report.job, connection) if route is None else route.sites
-        data = facts.entry(connection.kind, report.kind, report.data, sites)
-        await self._entry_is_due(connection, report)
-        actor = f"{connection.kind}:{connection.name}"
-        self._ledger.audit(report.kind, data, job=report.job, actor=actor)
-
-    async def _entry_is_due(self, connection: Connection, report: pb.AuditReport) -> None:
-        """No entry is dropped unnoticed: a site waits, and an enclave's job is over."""
-        if connection.kind is PeerKind.SITE:
-            await self._shares.entry(report.job, connection.name, len(report.data))
-            return
+    @staticmethod
+    def _report(connection: Connection, reports: ReportQueues, message: pb.PeerMessage) -> None:
+        job = getattr(message, str(message.WhichOneof("body"))).job
         try:
-            self._shares.enclave_entry(report.job, len(report.data))
-        except LimitReached as error:
-            await self._scheduler.fail(report.job, str(error))
+            reports.put(job, message)
+        except LimitReached:
+            connection.close()
             raise
-
-    async def _sites(self, job_id: str, connection: Connection) -> frozenset[str]:
-        """News of a job that is over arrives late, but only from those who were part of it."""
-        jobs = self._state.jobs
-        job = await asyncio.to_thread(jobs.get, job_id)
-        sites = frozenset(s.site for s in await asyncio.to_thread(jobs.job_sites, job_id))
-        enclave = connection.kind is PeerKind.ENCLAVE
-        if connection.name != job.enclave if enclave else connection.name not in sites:
-            raise NotFound("there is no such job for this peer")
-        return sites
 
     async def _beat(self, connection: Connection) -> None:
         while True:
@@ -417,6 +412,7 @@ _STATUS = {
     "deadline-exceeded": grpc.StatusCode.DEADLINE_EXCEEDED,
     "conflict": grpc.StatusCode.ALREADY_EXISTS,
     LimitReached.code: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable.code: grpc.StatusCode.UNAVAILABLE,
 }
 
 

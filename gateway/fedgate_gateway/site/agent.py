@@ -22,6 +22,7 @@ from fedgate_gateway.link.client import LinkClient, load_identity
 from fedgate_gateway.link.guard_rules import write_guard
 from fedgate_gateway.link.methods import PROTOCOL
 from fedgate_gateway.link.report import Entry
+from fedgate_gateway.link.report_outbox import ReportOutbox
 from fedgate_gateway.link.request_book import RequestBook
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.pki import PeerKind
@@ -68,6 +69,7 @@ class SiteAgent:
             hello=self._hello, on_message=self._on_message,
             on_up=self._on_up, on_down=self._on_down,
         )  # fmt: skip
+        self._outbox = ReportOutbox(config.data, self.link.send, self._log_failed)
         self._grace: asyncio.TimerHandle | None = None
 
     def _hello(self) -> pb.PeerHello:
@@ -85,10 +87,16 @@ class SiteAgent:
     def _on_up(self) -> None:
         if self._grace is not None:
             self._grace.cancel()
+        self._outbox.up()
         for job in self._jobs.values():
             job.session.reconnect()
 
+    def _log_failed(self, job: str, error: FedgateError) -> None:
+        if job in self._jobs:
+            self._jobs[job].log_failed(error)
+
     def _on_down(self) -> None:
+        self._outbox.down()
         self._grace = asyncio.get_running_loop().call_later(
             self._config.grace_seconds, self._give_up
         )
@@ -106,6 +114,8 @@ class SiteAgent:
                 self._spawn(self._join(message.join))
             case "over":
                 self._over(message.over)
+            case "taken":
+                self._outbox.taken(message.taken)
             case "handshake" | "letter" | "resumed" | "session_closed" | "peer" as kind:
                 self._to_job(kind, message)
 
@@ -248,7 +258,7 @@ class SiteAgent:
     def _audit(self, job: str, entry: Entry) -> None:
         entry.tell_operator(job)
         report = pb.AuditReport(job=job, kind=entry.name, data=entry.text)
-        self.link.send(pb.PeerMessage(audit=report))
+        self._outbox.put(pb.PeerMessage(audit=report))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -260,12 +270,17 @@ class SiteAgent:
         shutil.rmtree(self._config.data / "jobs", ignore_errors=True)  # of a killed predecessor
         self._spawn(self._outputs.expire())
         link = asyncio.create_task(self.link.run())
+        outbox = asyncio.create_task(self._outbox.run())
         try:
-            await asyncio.shield(link)
+            done, _ = await asyncio.wait([link, outbox], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
             for task in [*self._running.values(), *self._tasks]:
                 task.cancel()
             await asyncio.gather(*self._running.values(), return_exceptions=True)
+            self._outbox.close()
+            await asyncio.gather(outbox, return_exceptions=True)
             link.cancel()
             with contextlib.suppress(asyncio.CancelledError, FedgateError):
                 await link

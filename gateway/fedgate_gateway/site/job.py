@@ -120,7 +120,7 @@ class SiteJob:
             spec.job, config.name, guard=self._guard, link=link,
             channel=lambda: self.session.channel,
             report=self._report, tell=self._tell_owner,
-            on_flood=self._flooded, known=(*config.guard.frames, *examined.manifest.frames),
+            on_flood=self._give_up, known=(*config.guard.frames, *examined.manifest.frames),
         )  # fmt: skip
 
     def _approve(self, claims: Claims, theirs: Terms) -> None:
@@ -341,8 +341,13 @@ class SiteJob:
         if self._egress.may_cross(notes.read_frame(body), body) and self._child is not None:
             self._child.send("frame", note=body)
 
-    def _flooded(self, error: FedgateError) -> None:
-        """More opaque traffic than this owner allows one job, in or out: it ends here."""
+    def log_failed(self, error: FedgateError) -> None:
+        """Something of this job is not in the audit log: it does not go on here."""
+        self._tell_owner(str(error))
+        self._give_up(error)
+
+    def _give_up(self, error: FedgateError) -> None:
+        """It ends here, and the enclave hears why."""
         if not self._over.done():
             self._leave(error)
             self._end(str(error))

@@ -10,15 +10,32 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from fedgate.errors import InvalidConfig, Unavailable
 from fedgate_gateway.store import schema
+from fedgate_gateway.store.outage import Outage
 
 #: How a writing transaction begins on SQLite: it takes the write lock at once, since a reader
 #: that turns writer half-way fails instead of waiting.
 _BEGIN = "fedgate_begin"
+#: Of libpq: a server that is silent has gone, after seconds and milliseconds.
+_PATIENCE = {"connect_timeout": "5", "tcp_user_timeout": "15000"}
+
+
+class DatabaseAway(Unavailable):
+    """It does not answer now. Nothing is wrong with what was asked, and it may be asked again.
+
+    The outage itself has been told: whoever catches this need not.
+    """
 
 
 class Database:
@@ -28,6 +45,8 @@ class Database:
         parsed = make_url(url)
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() == "postgresql":
+            parsed = parsed.set(query={**_PATIENCE, **parsed.query})
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.engine: Engine = create_engine(
             parsed,
@@ -36,6 +55,7 @@ class Database:
             max_overflow=32,
             hide_parameters=True,  # errors come into the log, what users wrote does not
         )
+        self._outage = Outage("the database")
         self._writing = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         # One writer at a time is SQLite's own rule; waiting for a lock here is fair and immediate,
         # where SQLite's busy handler sleeps and guesses.
@@ -71,19 +91,34 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A consistent view; whatever is changed in it is rolled back."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        """A consistent view; whatever is changed in it is rolled back.
+
+        Raises :class:`DatabaseAway`.
+        """
+        with self._answering(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction, committed at the end and rolled back when anything raises.
 
-        Not reentrant: opening a second one in the same thread would wait for itself.
+        Not reentrant: opening a second one in the same thread would wait for itself. Raises
+        :class:`DatabaseAway`; when the link broke at the commit, all of it may be there even so.
         """
         opened = Session(self._writing, expire_on_commit=False)
-        with self._writer, opened as session, session.begin():
+        with self._answering(), self._writer, opened as session, session.begin():
             yield session
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            if not _is_away(error):
+                raise
+            self._outage.begins(_cause(error))
+            raise DatabaseAway("the database does not answer", why=_cause(error)) from error
+        self._outage.ends()
 
     def migrate(self) -> None:
         """Bring the schema to the newest version; does nothing when it is there already.
@@ -125,6 +160,13 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _is_away(error: SQLAlchemyError) -> bool:
+    """Does it lie with the database and not with what it was asked?"""
+    if isinstance(error, OperationalError | InterfaceError | PendingRollbackError | PoolTimeout):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def _cause(error: SQLAlchemyError) -> str:

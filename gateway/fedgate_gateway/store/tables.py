@@ -131,6 +131,21 @@ class JobSiteRow(Base):
     decision: Mapped[str] = mapped_column(String(16), default="pending")
     reason: Mapped[str] = mapped_column(Text, default="")
     decided: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: What the job's enclave said last: ready, lost, or nothing yet; and why it was lost.
+    state: Mapped[str | None] = mapped_column(String(16))
+    why: Mapped[str | None] = mapped_column(Text)
+
+
+class ReportMarkRow(Base):
+    """How far the reports of a peer about a job are written down; of each of its outboxes."""
+
+    __tablename__ = "report_marks"
+
+    peer: Mapped[str] = mapped_column(String(80), primary_key=True)  # kind:name
+    job: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    outbox: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+    refused: Mapped[bool]
 
 
 class JobEventRow(Base):

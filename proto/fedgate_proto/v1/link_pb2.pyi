@@ -34,7 +34,7 @@ class PeerMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[PeerHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., offer_reply: _Optional[_Union[OfferReply, _Mapping]] = ..., handshake: _Optional[_Union[Handshake, _Mapping]] = ..., letter: _Optional[_Union[Letter, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., resumed: _Optional[_Union[Resume, _Mapping]] = ..., session_closed: _Optional[_Union[SessionClosed, _Mapping]] = ..., report: _Optional[_Union[JobReport, _Mapping]] = ..., audit: _Optional[_Union[AuditReport, _Mapping]] = ..., cargo_taken: _Optional[_Union[CargoRequest, _Mapping]] = ...) -> None: ...
 
 class GatewayMessage(_message.Message):
-    __slots__ = ("welcome", "heartbeat", "offer", "assign", "join", "handshake", "letter", "resume", "resumed", "session_closed", "over", "peer")
+    __slots__ = ("welcome", "heartbeat", "offer", "assign", "join", "handshake", "letter", "resume", "resumed", "session_closed", "over", "peer", "taken")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     OFFER_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class GatewayMessage(_message.Message):
     SESSION_CLOSED_FIELD_NUMBER: _ClassVar[int]
     OVER_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     heartbeat: Heartbeat
     offer: JobSpec
@@ -59,7 +60,8 @@ class GatewayMessage(_message.Message):
     session_closed: SessionClosed
     over: JobOver
     peer: PeerState
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., offer: _Optional[_Union[JobSpec, _Mapping]] = ..., assign: _Optional[_Union[JobSpec, _Mapping]] = ..., join: _Optional[_Union[JobSpec, _Mapping]] = ..., handshake: _Optional[_Union[Handshake, _Mapping]] = ..., letter: _Optional[_Union[Letter, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., resumed: _Optional[_Union[Resume, _Mapping]] = ..., session_closed: _Optional[_Union[SessionClosed, _Mapping]] = ..., over: _Optional[_Union[JobOver, _Mapping]] = ..., peer: _Optional[_Union[PeerState, _Mapping]] = ...) -> None: ...
+    taken: ReportsTaken
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., offer: _Optional[_Union[JobSpec, _Mapping]] = ..., assign: _Optional[_Union[JobSpec, _Mapping]] = ..., join: _Optional[_Union[JobSpec, _Mapping]] = ..., handshake: _Optional[_Union[Handshake, _Mapping]] = ..., letter: _Optional[_Union[Letter, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., resumed: _Optional[_Union[Resume, _Mapping]] = ..., session_closed: _Optional[_Union[SessionClosed, _Mapping]] = ..., over: _Optional[_Union[JobOver, _Mapping]] = ..., peer: _Optional[_Union[PeerState, _Mapping]] = ..., taken: _Optional[_Union[ReportsTaken, _Mapping]] = ...) -> None: ...
 
 class PeerHello(_message.Message):
     __slots__ = ("protocol", "version", "frameworks", "datasets", "max_jobs", "jobs", "sandbox", "guard")
@@ -238,18 +240,20 @@ class SessionClosed(_message.Message):
     def __init__(self, job: _Optional[str] = ..., site: _Optional[str] = ..., session: _Optional[bytes] = ..., notice: _Optional[str] = ...) -> None: ...
 
 class JobReport(_message.Message):
-    __slots__ = ("job", "started", "event", "finished", "refused")
+    __slots__ = ("job", "started", "event", "finished", "refused", "place")
     JOB_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
     job: str
     started: str
     event: str
     finished: Finished
     refused: str
-    def __init__(self, job: _Optional[str] = ..., started: _Optional[str] = ..., event: _Optional[str] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., refused: _Optional[str] = ...) -> None: ...
+    place: OutboxPlace
+    def __init__(self, job: _Optional[str] = ..., started: _Optional[str] = ..., event: _Optional[str] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., refused: _Optional[str] = ..., place: _Optional[_Union[OutboxPlace, _Mapping]] = ...) -> None: ...
 
 class Finished(_message.Message):
     __slots__ = ("succeeded", "notice")
@@ -260,14 +264,34 @@ class Finished(_message.Message):
     def __init__(self, succeeded: _Optional[bool] = ..., notice: _Optional[str] = ...) -> None: ...
 
 class AuditReport(_message.Message):
-    __slots__ = ("job", "kind", "data")
+    __slots__ = ("job", "kind", "data", "place")
     JOB_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
     job: str
     kind: str
     data: str
-    def __init__(self, job: _Optional[str] = ..., kind: _Optional[str] = ..., data: _Optional[str] = ...) -> None: ...
+    place: OutboxPlace
+    def __init__(self, job: _Optional[str] = ..., kind: _Optional[str] = ..., data: _Optional[str] = ..., place: _Optional[_Union[OutboxPlace, _Mapping]] = ...) -> None: ...
+
+class OutboxPlace(_message.Message):
+    __slots__ = ("outbox", "number")
+    OUTBOX_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    outbox: bytes
+    number: int
+    def __init__(self, outbox: _Optional[bytes] = ..., number: _Optional[int] = ...) -> None: ...
+
+class ReportsTaken(_message.Message):
+    __slots__ = ("job", "outbox", "number")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    OUTBOX_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    outbox: bytes
+    number: int
+    def __init__(self, job: _Optional[str] = ..., outbox: _Optional[bytes] = ..., number: _Optional[int] = ...) -> None: ...
 
 class JobOver(_message.Message):
     __slots__ = ("job", "state", "reason")

@@ -260,6 +260,39 @@ def test_broken_transfers_and_a_gateway_killed_in_one_cost_no_update(
     assert bench.weights(job, tmp_path).tobytes() == weights.tobytes()
     assert bench.audit(job, "session.ended") == []
     assert len(bench.audit(job, "session.opened")) == 2  # the same sessions went on
+    assert rounds(bench, job, "round.finished") == [1, 2, 3]  # each once, whatever broke
+    assert len(bench.audit(job, "released")) == 1
+
+
+def rounds(bench: Any, job: str, kind: str) -> list[int]:
+    """Of training, as they stand in the log."""
+    found = [entry["data"] for entry in bench.audit(job, kind)]
+    return [entry["round"] for entry in found if entry["task"] == "train"]
+
+
+def test_what_happens_while_the_gateway_is_down_is_in_the_log_even_if_the_enclave_dies_too(
+    bench: Any, make_workload: Any
+) -> None:
+    job = start(bench, make_workload)
+    gateway, enclave = (bench.federation.programs[name] for name in ("gateway", "enclave-1"))
+    gateway.kill()
+    the_child(bench, "enclave-1").kill()  # the coordinator: its open round is abandoned
+    bench.until(lambda: not bench.children("enclave-1"))
+    kept = bench.federation.layout.state("enclave-1") / "reports.sqlite"
+    bench.until(lambda: b"round.abandoned" in kept.read_bytes() + wal(kept))
+    enclave.kill()
+    enclave.start()
+    gateway.start()
+    bench.until(bench.federation.client.ready)
+    assert bench.wait(job)["state"] == "failed"
+    bench.until(lambda: rounds(bench, job, "round.abandoned"))
+    assert rounds(bench, job, "round.abandoned") == [1]
+    assert bench.audit(job, "reports.missing") == []
+
+
+def wal(path: Path) -> bytes:
+    beside = path.with_name(path.name + "-wal")
+    return beside.read_bytes() if beside.exists() else b""
 
 
 def test_a_site_that_was_lost_while_the_gateway_was_down_is_not_waited_for(
