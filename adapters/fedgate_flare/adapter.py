@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from fedgate.adapter import Adapter, Capabilities, Federation, SiteContext, Worker, Workload
@@ -10,6 +11,7 @@ from fedgate.manifest import Manifest
 from fedgate_flare.capabilities import CAPABILITIES
 from fedgate_flare.inspection import inspect_job
 from fedgate_flare.job_folder import locate
+from fedgate_flare.site_names import rename_sites
 
 
 class FlareAdapter(Adapter):
@@ -24,6 +26,9 @@ class FlareAdapter(Adapter):
 
     def inspect(self, tree: BundleTree) -> Manifest:
         return inspect_job(tree)
+
+    def rename_sites(self, tree: BundleTree, names: Mapping[str, str]) -> BundleTree:
+        return rename_sites(tree, names)
 
     def coordinate(self, workload: Workload, federation: Federation) -> None:
         from fedgate_flare.coordinator import run_coordinator

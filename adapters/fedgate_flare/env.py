@@ -33,6 +33,7 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
 
     ``profile``: a ``profile.toml``; by default the one that the ``fedgate`` command uses.
     ``sites`` and ``datasets``: names; no sites means those that the job names, or all.
+    ``site_names``: what the job calls a site -> what the project calls it.
     ``output``: folder that results are written to, one folder below it for each job.
     Every method raises :class:`FedgateError` with the gateway's own reason.
     """
@@ -43,6 +44,7 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
         *,
         project: str = "",
         sites: Sequence[str] = (),
+        site_names: Mapping[str, str] | None = None,
         datasets: Sequence[str] = (),
         min_sites: int | None = None,
         name: str = "",
@@ -58,6 +60,7 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
             for key, value in {
                 "--project": project,
                 "--sites": ",".join(sites),
+                "--site-names": ",".join(f"{k}={v}" for k, v in (site_names or {}).items()),
                 "--datasets": ",".join(datasets),
                 "--min-sites": "" if min_sites is None else str(min_sites),
                 "--name": name,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from fedgate.bundle import BundleTree
+from fedgate.errors import InvalidMessage
 from fedgate.manifest import Manifest
 from fedgate.model import Model
 from fedgate.task import Frame, Result, Scalar, Task
@@ -162,6 +163,17 @@ class Adapter(ABC):
         from fedgate.bundle import pack_directory
 
         return pack_directory(root)
+
+    def rename_sites(self, tree: BundleTree, names: Mapping[str, str]) -> BundleTree:
+        """The same workload for sites of other names; ``names``: the workload's -> the project's.
+
+        Only parses, like :meth:`inspect`. The default is that workloads name no sites.
+        """
+        raise InvalidMessage(
+            f"{self.framework} workloads name no sites",
+            why=f"asked for: {', '.join(names)}",
+            remedy="leave --site-names out, and choose sites with --sites",
+        )
 
     @abstractmethod
     def coordinate(self, workload: Workload, federation: Federation) -> None:

@@ -59,6 +59,8 @@ class Order:
     min_sites: int | None = None
     task_seconds: float | None = None
     config: Mapping[str, Scalar] = field(default_factory=dict)
+    #: What the workload calls a site -> what the project calls it.
+    site_names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

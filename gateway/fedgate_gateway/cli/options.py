@@ -29,6 +29,14 @@ ConfigOption = Annotated[
 ]
 
 
+SiteNamesOption = Annotated[
+    str,
+    typer.Option(
+        help="site-1=hospital-a,…: what the workload calls a site, and what the project calls it."
+    ),
+]
+
+
 def split(names: str) -> list[str]:
     """``a,b`` as a list; blanks and empty parts are dropped."""
     return [part.strip() for part in names.split(",") if part.strip()]

@@ -17,6 +17,7 @@ from fedgate_gateway.cli.client import Client
 from fedgate_gateway.cli.progress import JobProgress
 from fedgate_gateway.cli.results import fetch_all
 from fedgate_gateway.cli.signing import SignedSubmission, sign_submission
+from fedgate_gateway.cli.site_names import with_site_names
 from fedgate_gateway.cli.submissions import Submissions
 
 
@@ -32,7 +33,7 @@ class ProfileSubmitter:
     def submit(self, archive: bytes, order: Order, *, name: str, key: str) -> Job:
         fresh = sign_submission(
             self._client.profile,
-            archive,
+            with_site_names(archive, order.site_names),
             project=order.project,
             name=name,
             sites=order.sites,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fedgate_gateway.cli import output
-from fedgate_gateway.cli.options import FormatOption, ProfileOption, split
+from fedgate_gateway.cli.options import FormatOption, ProfileOption, SiteNamesOption, split
 from fedgate_gateway.cli.output import Format
 from fedgate_gateway.cli.programs import EofOption, LogFormatOption, LogLevelOption
 
@@ -52,6 +52,7 @@ def front_door(
     ] = 8002,
     project: Annotated[str, typer.Option(help="Of all its jobs; default: the profile's.")] = "",
     sites: Annotated[str, typer.Option(help="site-1,site-2; default: the job's or all.")] = "",
+    site_names: SiteNamesOption = "",
     datasets: Annotated[str, typer.Option(help="Names of the sites' datasets, a,b.")] = "",
     min_sites: Annotated[int | None, typer.Option(help="Fewer fail a job.", min=1)] = None,
     task_seconds: Annotated[
@@ -80,6 +81,7 @@ def front_door(
     from fedgate_gateway.cli.client import Client
     from fedgate_gateway.cli.profile import load_profile
     from fedgate_gateway.cli.programs import prepare, stop_event
+    from fedgate_gateway.cli.site_names import parse_site_names
     from fedgate_gateway.cli.submitter import ProfileSubmitter
 
     prepare(log_format, log_level)
@@ -89,6 +91,7 @@ def front_door(
         datasets=tuple(split(datasets)),
         min_sites=min_sites,
         task_seconds=task_seconds,
+        site_names=parse_site_names(site_names),
     )
     settings = DoorSettings(
         data=data, kits=kit, host=host, port=port, people=tuple(admin or ()), order=order

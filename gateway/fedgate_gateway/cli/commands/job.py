@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedgate_gateway.cli import output
-from fedgate_gateway.cli.options import FormatOption, JobArgument, ProfileOption, split
+from fedgate_gateway.cli.options import (
+    FormatOption,
+    JobArgument,
+    ProfileOption,
+    SiteNamesOption,
+    split,
+)
 from fedgate_gateway.cli.output import Format
 
 if TYPE_CHECKING:
@@ -37,6 +43,7 @@ def submit(
     ],
     project: Annotated[str, typer.Option(help="Default: the profile's project.")] = "",
     sites: Annotated[str, typer.Option(help="site-1,site-2; default: the workload's or all.")] = "",
+    site_names: SiteNamesOption = "",
     datasets: Annotated[str, typer.Option(help="Names of the sites' datasets, a,b.")] = "",
     min_sites: Annotated[int | None, typer.Option(help="Fewer fail the job.", min=1)] = None,
     config: Annotated[
@@ -73,12 +80,15 @@ def submit(
     from fedgate_gateway.cli.overrides import parse_overrides
     from fedgate_gateway.cli.progress import JobProgress
     from fedgate_gateway.cli.signing import sign_submission
+    from fedgate_gateway.cli.site_names import parse_site_names, with_site_names
     from fedgate_gateway.cli.submissions import Submissions
 
     overrides = parse_overrides(config or [])
     valid_seconds = parse_duration(expires)
+    names = parse_site_names(site_names)
     with _client(profile) as client:
         archive = workload.load(path, adapters=client.profile.adapters)
+        archive = with_site_names(archive, names, adapters=client.profile.adapters)
         recipient = client.profile.recipient_key().public_raw if client.profile.recipient else None
         signed = sign_submission(
             client.profile,
