@@ -50,7 +50,8 @@ class Client:
             verify=trusting(profile),
             headers={"Authorization": f"Bearer {profile.read_token()}"},
             timeout=httpx.Timeout(30, connect=5),
-            trust_env=False,  # a proxy would see the token
+            proxy=profile.proxy or None,
+            trust_env=False,
         )
 
     def __enter__(self) -> Self:

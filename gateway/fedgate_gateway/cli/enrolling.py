@@ -6,7 +6,7 @@ import base64
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
@@ -14,6 +14,9 @@ import typer
 from fedgate.errors import NotFound
 from fedgate_gateway.cli import output
 from fedgate_gateway.cli.output import Format
+
+if TYPE_CHECKING:
+    from fedgate_gateway.config import EnclaveConfig, SiteConfig
 
 TOKEN_VARIABLE = "FEDGATE_ENROLMENT_TOKEN"  # noqa: S105 - a variable's name
 
@@ -34,9 +37,7 @@ EnrolmentTokenFileOption = Annotated[
 
 def enrol_program(
     kind: str,
-    name: str,
-    api: str,
-    data: Path,
+    config: SiteConfig | EnclaveConfig,
     *,
     token: str,
     file: Path | None,
@@ -46,7 +47,11 @@ def enrol_program(
     from fedgate_gateway.pki.credentials import load_or_create_identity
     from fedgate_gateway.pki.enrol import enrol
 
-    enrol(api, _token(token, file), kind, name, data)
+    name, data = config.name, config.data
+    enrol(
+        config.api, _token(token, file), kind, name, data,
+        proxy=config.proxy, api_ca=config.api_ca,
+    )  # fmt: skip
     public = load_or_create_identity(data).public_key().public_bytes_raw()
     told = {"kind": kind, "name": name, "identity": base64.b64encode(public).decode()}
 

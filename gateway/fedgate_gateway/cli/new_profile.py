@@ -12,8 +12,9 @@ import tomli_w
 from fedgate.errors import Conflict, InvalidConfig, NotFound
 from fedgate_gateway.cli.client import Client
 from fedgate_gateway.cli.profile import Profile, load_profile
+from fedgate_gateway.config.proxy import check_proxy
 from fedgate_gateway.link.terms import fingerprint
-from fedgate_gateway.pki.enrol import api_base, fetch_ca
+from fedgate_gateway.pki.enrol import api_base, fetch_ca, read_ca
 from fedgate_gateway.pki.private_files import private_folder, write_private
 from fedgate_gateway.pki.signing_keys import load_or_create_signing_key
 from fedgate_gateway.sealed.keys import RecipientKey
@@ -22,7 +23,15 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def create_profile(
-    path: Path, *, api: str, ca_fingerprint: str, token_file: Path, project: str, audit_key: str
+    path: Path,
+    *,
+    api: str,
+    ca_fingerprint: str,
+    ca_file: Path | None,
+    token_file: Path,
+    project: str,
+    audit_key: str,
+    proxy: str,
 ) -> Profile:
     """The profile that was written; its submitter is the token's name, as the gateway knows it.
 
@@ -31,15 +40,19 @@ def create_profile(
     """
     if path.exists():
         raise Conflict(f"there is a profile {path} already", remedy="move it away first")
-    pin = ca_fingerprint.lower().replace(":", "").removeprefix("sha256")
-    if not _SHA256.fullmatch(pin):
-        raise InvalidConfig("the fingerprint is not a SHA-256 in hex", why=ca_fingerprint[:100])
+    try:
+        proxy = check_proxy(proxy)
+    except ValueError as error:
+        raise InvalidConfig(
+            "that is no proxy for the way to the gateway", why=str(error)
+        ) from error
+    pin = "" if ca_file else _pin(ca_fingerprint)
     try:
         token = token_file.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise NotFound(f"cannot read the token file {token_file}", why=str(error)) from error
     base = api_base(api)
-    ca = fetch_ca(base, pin)
+    ca = read_ca(ca_file) if ca_file else fetch_ca(base, pin, proxy=proxy)
     folder = private_folder(path.parent)
     key_file = folder / "recipient.key"
     key = RecipientKey.load(key_file) if key_file.exists() else RecipientKey.generate()
@@ -52,13 +65,25 @@ def create_profile(
         "api": base.removesuffix("/api/v1"),
         "project": project,
         "audit_key": audit_key,
+        "proxy": proxy,
         "enclaves": {},
     }
-    draft = Profile(api=fields["api"], ca=folder / "ca.pem", token=folder / "token")
+    draft = Profile(api=fields["api"], ca=folder / "ca.pem", token=folder / "token", proxy=proxy)
     with Client(draft) as client:
         name = str(client.whoami()["name"])
     write_profile(path, submitter=name, **fields)
     return load_profile(path)
+
+
+def _pin(ca_fingerprint: str) -> str:
+    pin = ca_fingerprint.lower().replace(":", "").removeprefix("sha256")
+    if not _SHA256.fullmatch(pin):
+        raise InvalidConfig(
+            "the CA's fingerprint is not a SHA-256 in hex",
+            why=ca_fingerprint[:100] or "none was given",
+            remedy="ask whoever runs the gateway: `fedgate gateway keys` prints it",
+        )
+    return pin
 
 
 def complete_profile(path: Path) -> Profile:
@@ -104,6 +129,7 @@ def write_profile(
     recipient: str = "recipient.key",
     submitter: str = "",
     signer: str = "signer.key",
+    proxy: str = "",
     adapters: tuple[str, ...] = ("flower", "flare"),
 ) -> None:
     """A profile beside its files; see :class:`fedgate_gateway.cli.profile.Profile`."""
@@ -118,6 +144,7 @@ def write_profile(
         "project": project,
         "audit_key": audit_key,
         "adapters": list(adapters),
+        **({"proxy": proxy} if proxy else {}),
         "enclaves": enclaves,
     }
     write_private(path, (text + tomli_w.dumps(fields)).encode())

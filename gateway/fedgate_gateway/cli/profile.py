@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fedgate.errors import InvalidConfig, NotFound
 from fedgate_gateway.config.base import ConfigPath, Section, load_config
+from fedgate_gateway.config.proxy import Proxy
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,8 +26,12 @@ class Profile(Section):
 
     #: The gateway's API, ``https://host:port``.
     api: str
-    #: The gateway's CA certificate, the only one that is trusted.
+    #: The only CA that is trusted, as a PEM file: the gateway's own, or that of whoever ends TLS in
+    #: front of its API.
     ca: ConfigPath
+    #: HTTP proxy on the way to the gateway, http://[user:password@]host:port; empty: none, whatever
+    #: the environment says.
+    proxy: Proxy = ""
     #: A file of mode 0600 that holds the access token.
     token: ConfigPath
     #: The key that released outputs are sealed to; a file of mode 0600.

@@ -13,6 +13,7 @@ from fedgate.bundle import MIB
 from fedgate.model import ITEMSIZE
 from fedgate.task import TaskKind
 from fedgate_gateway.config.base import ConfigPath, Section
+from fedgate_gateway.config.proxy import Proxy
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 _ADAPTERS = ("flower", "flare")
@@ -178,6 +179,12 @@ class EnclaveConfig(Section):
     gateway: str
     #: The gateway's API, https://host:port.
     api: str
+    #: HTTP proxy on the way to the gateway, for link and API: http://[user:password@]host:port;
+    #: empty: none, whatever the environment says.
+    proxy: Proxy = ""
+    #: The CA, as a PEM file, of whoever ends TLS in front of the gateway's API; none: the gateway
+    #: itself does, with its own CA. The link always ends at the gateway.
+    api_ca: ConfigPath | None = None
     #: An attester from ``fedgate.attesters``.
     attester: str = "simulated"
     #: Adapters that may be loaded here; loading one runs its code.
@@ -302,6 +309,12 @@ class SiteConfig(Section):
     gateway: str
     #: The gateway's API, https://host:port.
     api: str
+    #: HTTP proxy on the way to the gateway, for link and API: http://[user:password@]host:port;
+    #: empty: none, whatever the environment says.
+    proxy: Proxy = ""
+    #: The CA, as a PEM file, of whoever ends TLS in front of the gateway's API; none: the gateway
+    #: itself does, with its own CA. The link always ends at the gateway.
+    api_ca: ConfigPath | None = None
     #: Adapters that may be loaded here; loading one runs its code.
     adapters: tuple[str, ...] = _ADAPTERS
     #: Evidence kinds this site trusts; a simulated TEE counts only when named here.

@@ -58,8 +58,10 @@ class LinkClient:
         on_message: Callable[[pb.GatewayMessage], None],
         on_up: Callable[[], None] = lambda: None,
         on_down: Callable[[], None] = lambda: None,
+        proxy: str = "",
     ) -> None:
         self.target = target
+        self._proxy = proxy
         self._folder = folder
         self._credentials = LinkCredentials.load(folder)
         self._credentials.check(datetime.now(UTC))
@@ -89,7 +91,7 @@ class LinkClient:
         """The channel for cargo, bundles and outputs; a TCP connection of its own."""
         self._read_credentials()
         if self._bulk is None:
-            self._bulk = open_channel(self.target, self._credentials)
+            self._bulk = open_channel(self.target, self._credentials, proxy=self._proxy)
         return self._bulk
 
     def _read_credentials(self) -> bool:
@@ -113,7 +115,7 @@ class LinkClient:
         """
         pause = _FIRST_PAUSE
         told = ""
-        renewal = asyncio.create_task(keep_renewed(self.target, self._folder))
+        renewal = asyncio.create_task(keep_renewed(self.target, self._folder, proxy=self._proxy))
         try:
             while True:
                 started = asyncio.get_running_loop().time()
@@ -192,7 +194,7 @@ class LinkClient:
         self._read_credentials()
         self._credentials.check(datetime.now(UTC))
         if self._channel is None:
-            self._channel = open_channel(self.target, self._credentials)
+            self._channel = open_channel(self.target, self._credentials, proxy=self._proxy)
         method = self._channel.stream_stream(
             methods.CONNECT,
             request_serializer=pb.PeerMessage.SerializeToString,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,9 +65,19 @@ class LinkCredentials:
         return self.term()[1] - datetime.now(UTC)
 
 
-def open_channel(target: str, credentials: LinkCredentials) -> grpc.aio.Channel:
+def open_channel(target: str, credentials: LinkCredentials, *, proxy: str = "") -> grpc.aio.Channel:
+    """A channel that verifies the gateway; a ``proxy`` sees whom it leads to, and ciphertext."""
     return grpc.aio.secure_channel(
         target,
         grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.certificate),
-        options=list(methods.CLIENT_OPTIONS),
+        options=[*methods.CLIENT_OPTIONS, *_way(proxy)],
     )
+
+
+def _way(proxy: str) -> methods.Options:
+    """By our own setting: gRPC would ask the environment whether and where there is a proxy."""
+    if not proxy:
+        return [("grpc.enable_http_proxy", 0)]
+    for variable in ("no_grpc_proxy", "no_proxy"):  # which targets it would leave out
+        os.environ.pop(variable, None)
+    return [("grpc.http_proxy", proxy)]

@@ -27,13 +27,13 @@ _LOOK = 3600.0
 _SECONDS = 20.0
 
 
-async def keep_renewed(target: str, folder: Path) -> None:
+async def keep_renewed(target: str, folder: Path, *, proxy: str = "") -> None:
     """Until cancelled: the certificate in ``folder`` is replaced by a new one when it is due."""
     while True:
         credentials = LinkCredentials.load(folder)
         if datetime.now(UTC) >= credentials.due():
             try:
-                credentials = await renew(target, folder, credentials)
+                credentials = await renew(target, folder, credentials, proxy=proxy)
             except FedgateError as error:
                 days = credentials.left().total_seconds() / 86400
                 log.warning(
@@ -45,13 +45,15 @@ async def keep_renewed(target: str, folder: Path) -> None:
         await asyncio.sleep(max(0.2, min(_LOOK, max(wait, left / 40))))
 
 
-async def renew(target: str, folder: Path, credentials: LinkCredentials) -> LinkCredentials:
+async def renew(
+    target: str, folder: Path, credentials: LinkCredentials, *, proxy: str = ""
+) -> LinkCredentials:
     """Ask the gateway for another certificate of the same key, and keep it in ``folder``.
 
     The key stays, so that one file is replaced and a crash leaves a pair that fits; enrolling again
     changes it. Raises :class:`Unavailable` and :class:`Unauthenticated`.
     """
-    channel = open_channel(target, credentials)
+    channel = open_channel(target, credentials, proxy=proxy)
     call = channel.unary_unary(
         methods.RENEW,
         request_serializer=pb.CertificateRequest.SerializeToString,

@@ -82,7 +82,8 @@ async def run_local_door(
         base_url=profile.api.rstrip("/").removesuffix("/api/v1"),
         verify=trusting(profile),
         headers={"Authorization": f"Bearer {profile.read_token()}"},
-        trust_env=False,  # a proxy would see the token
+        proxy=profile.proxy or None,
+        trust_env=False,
     ) as http:
         app = LocalDoor(door, desk, http)
         await serve(app, host=HOST, port=settings.port, tls=files, stop=stop, ready=ready)

@@ -44,17 +44,28 @@ _MAX_ANSWER = 64 * 1024
 _SECONDS = 20.0
 
 
-def enrol(api_url: str, token: str, kind: str, name: str, data_dir: Path) -> Credentials:
+def enrol(
+    api_url: str,
+    token: str,
+    kind: str,
+    name: str,
+    data_dir: Path,
+    *,
+    proxy: str = "",
+    api_ca: Path | None = None,
+) -> Credentials:
     """Enrol once and leave ca.pem, client.pem, client.key and identity.key (0600) in ``data_dir``.
 
-    ``api_url`` is the gateway's ``https://host:port``. Raises :class:`Unauthenticated` when the
-    gateway's CA is not the one in the token, or when the gateway refuses the token;
-    :class:`Unavailable` when it cannot be reached.
+    ``api_url`` is the gateway's ``https://host:port``; TLS ends there, or at somebody whose
+    certificate is by ``api_ca``. Raises :class:`Unauthenticated` when the gateway's CA is not the
+    one in the token, or when the gateway refuses the token; :class:`Unavailable` when it cannot be
+    reached.
     """
     parsed = EnrolmentToken.parse(token)
     check_peer(kind, name)
     base = api_base(api_url)
-    ca_pem = fetch_ca(base, parsed.pin)
+    trusted = None if api_ca is None else read_ca(api_ca)
+    ca_pem = fetch_ca(base, parsed.pin, proxy=proxy, api_ca=trusted)
     key, identity = new_key(), load_or_create_identity(data_dir)
     csr = _request(key, name)
     body = {
@@ -65,7 +76,7 @@ def enrol(api_url: str, token: str, kind: str, name: str, data_dir: Path) -> Cre
         "identity": base64.b64encode(identity.public_key().public_bytes_raw()).decode(),
         "proof": base64.b64encode(prove(identity, token, kind, name, csr)).decode(),
     }
-    with httpx.Client(verify=trusting(ca_pem), timeout=_SECONDS, trust_env=False) as client:
+    with _client(trusting(trusted or ca_pem), proxy) as client:
         answer = _json(_ask(lambda: client.post(f"{base}/enrol", json=body)))
     certificate = str(answer.get("certificate", "")).encode()
     _check_certificate(certificate, ca_pem, key.public_key(), kind, name)
@@ -84,10 +95,20 @@ def api_base(api_url: str) -> str:
     return url.rstrip("/").removesuffix("/api/v1") + "/api/v1"
 
 
-def fetch_ca(base: str, pin: str) -> bytes:
+def read_ca(file: Path) -> bytes:
+    """The certificates in a PEM file; raises :class:`InvalidConfig` where it holds none."""
+    try:
+        pem = file.read_bytes()
+        trusting(pem)
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        raise InvalidConfig(f"cannot read the CA {file}", why=str(error)) from error
+    return pem
+
+
+def fetch_ca(base: str, pin: str, *, proxy: str = "", api_ca: bytes | None = None) -> bytes:
     """The gateway's CA certificate, believed because its hash begins with ``pin``."""
-    # No verification is possible before the CA is known; nothing secret is sent here.
-    with httpx.Client(verify=False, timeout=_SECONDS, trust_env=False) as client:  # noqa: S501
+    # Without another CA nothing can be verified before this one is known; nothing secret is sent.
+    with _client(False if api_ca is None else trusting(api_ca), proxy) as client:
         pem = _ask(lambda: client.get(f"{base}/ca")).content
     try:
         certificate = load_certificate(pem)
@@ -100,6 +121,10 @@ def fetch_ca(base: str, pin: str) -> bytes:
             remedy="check the address; somebody may be answering in the gateway's place",
         )
     return certificate.public_bytes(Encoding.PEM)
+
+
+def _client(verify: ssl.SSLContext | bool, proxy: str) -> httpx.Client:
+    return httpx.Client(verify=verify, timeout=_SECONDS, proxy=proxy or None, trust_env=False)
 
 
 def trusting(ca_pem: bytes) -> ssl.SSLContext:

@@ -67,7 +67,7 @@ class SiteAgent:
         self.link = LinkClient(
             config.gateway, config.data,
             hello=self._hello, on_message=self._on_message,
-            on_up=self._on_up, on_down=self._on_down,
+            on_up=self._on_up, on_down=self._on_down, proxy=config.proxy,
         )  # fmt: skip
         self._outbox = ReportOutbox(config.data, self.link.send, self._log_failed)
         self._grace: asyncio.TimerHandle | None = None

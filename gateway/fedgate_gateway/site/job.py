@@ -304,7 +304,7 @@ class SiteJob:
         try:
             self._outputs.keep(self.spec.job, self._work / "scratch")
         except OSError as error:
-            log.warning("job %s: its files cannot be kept: %s", self.spec.job, error)
+            log.warning("job %s: its files cannot be kept: %s", self.spec.job, type(error).__name__)
         shutil.rmtree(self._work, ignore_errors=True)
 
     def forget(self) -> None:

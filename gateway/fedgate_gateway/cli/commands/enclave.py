@@ -68,6 +68,4 @@ def enroll(
     from fedgate_gateway.config import EnclaveConfig, load_config
 
     loaded = load_config(EnclaveConfig, config)
-    enrol_program(
-        "enclave", loaded.name, loaded.api, loaded.data, token=token, file=token_file, format=format
-    )
+    enrol_program("enclave", loaded, token=token, file=token_file, format=format)

@@ -45,15 +45,20 @@ def show(profile: ProfileOption = None, format: FormatOption = Format.TABLE) -> 
 @app.command()
 def init(
     api: Annotated[str, typer.Option(help="The gateway's API, https://host:port.")],
-    ca_fingerprint: Annotated[
-        str,
-        typer.Option(help="SHA-256 of the gateway's CA certificate, in hex, from its operator."),
-    ],
     token_file: Annotated[
         Path, typer.Option(help="Holds your access token; it is copied, with mode 0600.")
     ],
     project: Annotated[str, typer.Option(help="The default project.")] = "",
     audit_key: Annotated[str, typer.Option(help="The audit log's verifier key.")] = "",
+    ca_fingerprint: Annotated[
+        str,
+        typer.Option(help="SHA-256 of the gateway's CA certificate, in hex, from its operator."),
+    ] = "",
+    ca: Annotated[
+        Path | None,
+        typer.Option(help="In its place: the CA of whoever ends TLS in front of the API."),
+    ] = None,
+    proxy: Annotated[str, typer.Option(help="An HTTP proxy on the way, http://host:port.")] = "",
     profile: ProfileOption = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
@@ -71,8 +76,8 @@ def init(
     from fedgate_gateway.cli.profile import profile_path
 
     made = create_profile(
-        profile_path(profile), api=api, ca_fingerprint=ca_fingerprint, token_file=token_file,
-        project=project, audit_key=audit_key,
+        profile_path(profile), api=api, ca_fingerprint=ca_fingerprint, ca_file=ca,
+        token_file=token_file, project=project, audit_key=audit_key, proxy=proxy,
     )  # fmt: skip
     _show_lines(made, str(profile_path(profile)), format)
 

@@ -81,9 +81,7 @@ def enroll(
     from fedgate_gateway.config import SiteConfig, load_config
 
     loaded = load_config(SiteConfig, config)
-    enrol_program(
-        "site", loaded.name, loaded.api, loaded.data, token=token, file=token_file, format=format
-    )
+    enrol_program("site", loaded, token=token, file=token_file, format=format)
 
 
 @app.command()
