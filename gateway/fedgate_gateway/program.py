@@ -66,6 +66,8 @@ async def _run(
     scheduler = Scheduler(state, ledger, connections, router, spool)
     state.presence = lambda kind, name: connections.online(PeerKind(kind), name)
     state.site_guard = connections.site_guard
+    state.site_offer = connections.offer
+    state.runs_framework = connections.runs
     loop = asyncio.get_running_loop()
 
     def revoked(kind: PeerKind, name: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from fedgate.job import JobState
+from fedgate_gateway.control.availability import Availability, given_up
 from fedgate_gateway.control.records import (
     BundleRecord,
     Decision,
@@ -27,8 +28,54 @@ class SiteView(BaseModel):
     decided: datetime | None
 
     @classmethod
-    def of(cls, site: JobSite) -> SiteView:
-        return cls(site=site.site, decision=site.decision, reason=site.reason, decided=site.decided)
+    def of(cls, site: JobSite, job: JobRecord) -> SiteView:
+        reason = site.reason or given_up(job, site)
+        return cls(site=site.site, decision=site.decision, reason=reason, decided=site.decided)
+
+
+class SiteAvailabilityView(BaseModel):
+    """Whether a site of a job can take part, as far as it has said."""
+
+    site: str
+    online: bool = Field(description="linked to the gateway right now")
+    lacks: list[str] = Field(
+        description="of what the job needs: `dataset NAME`, `adapter NAME`; whether dependencies "
+        "and an interpreter are there, its answer says"
+    )
+    decision: Decision
+    reason: str
+
+
+class AvailabilityView(BaseModel):
+    """Whether a job can go on, and when it goes on without whom."""
+
+    job: str
+    sites: list[SiteAvailabilityView]
+    enclave: bool = Field(description="whether an enclave is linked that runs its framework")
+    min_sites: int
+    goes_on: datetime | None = Field(
+        description="when it goes on without sites that have not answered, if `min_sites` have "
+        "accepted; null once it has"
+    )
+
+    @classmethod
+    def of(cls, job: JobRecord, found: Availability) -> AvailabilityView:
+        return cls(
+            job=job.id,
+            sites=[
+                SiteAvailabilityView(
+                    site=site.site,
+                    online=site.online,
+                    lacks=list(site.lacks),
+                    decision=site.decision,
+                    reason=site.reason,
+                )
+                for site in found.sites
+            ],
+            enclave=found.enclave,
+            min_sites=found.min_sites,
+            goes_on=found.goes_on,
+        )
 
 
 class JobView(BaseModel):

@@ -135,6 +135,10 @@ class Client:
         given = {"limit": limit, "cursor": cursor, **filters}
         return self._json("GET", "jobs", params={k: v for k, v in given.items() if v is not None})
 
+    def availability(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
+        """Which sites of a job are there; ``wait``: seconds for those that are linked to answer."""
+        return self._json("GET", f"jobs/{_segment(job_id)}/availability", params={"wait": wait})
+
     def cancel(self, job_id: str) -> dict[str, Any]:
         return self._json("POST", f"jobs/{_segment(job_id)}/cancel")
 

@@ -19,6 +19,7 @@ from fedgate.codes import Code
 from fedgate.errors import FedgateError, InvalidTransition, NotFound
 from fedgate.job import JobEvent, JobState
 from fedgate.notice import Notice, read_notice
+from fedgate_gateway.control.availability import REVIEW_SECONDS
 from fedgate_gateway.control.fair_order import FairOrder
 from fedgate_gateway.control.faults import Faults
 from fedgate_gateway.control.ledger import Ledger
@@ -33,8 +34,6 @@ from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
 _EVERY = 1.0
-#: Sites that did not answer an offer for this long count as absent, if enough others said yes.
-_REVIEW_SECONDS = 30.0
 _ACTIVE = (JobState.STARTING, JobState.RUNNING)
 _PENDING = (JobState.SUBMITTED, JobState.IN_REVIEW, JobState.QUEUED)
 
@@ -167,7 +166,7 @@ class Scheduler:
 
     @staticmethod
     def _waited(job: JobRecord) -> bool:
-        return job.created is not None and time.time() - job.created.timestamp() > _REVIEW_SECONDS
+        return job.created is not None and time.time() - job.created.timestamp() > REVIEW_SECONDS
 
     async def offer_reply(self, site: str, reply: pb.OfferReply) -> None:
         decision = Decision.ACCEPTED if reply.accepted else Decision.DENIED

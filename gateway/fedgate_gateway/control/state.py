@@ -12,6 +12,7 @@ from fedgate_gateway.audit.log import AuditLog
 from fedgate_gateway.audit.signer import LogSigner
 from fedgate_gateway.config import GatewayConfig
 from fedgate_gateway.control.api_shares import ApiShares
+from fedgate_gateway.control.availability import SiteOffer
 from fedgate_gateway.control.guard_needs import SiteGuard
 from fedgate_gateway.control.jobs import JobService
 from fedgate_gateway.control.submission import SubmitPolicy
@@ -45,7 +46,7 @@ ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 (a file's name)
 
 @dataclass
 class GatewayState:
-    """The gateway's parts. ``presence`` and ``site_guard`` are set by the relay once it runs."""
+    """The gateway's parts. ``presence`` and what sites say is set by the relay once it runs."""
 
     config: GatewayConfig
     database: Database
@@ -64,6 +65,8 @@ class GatewayState:
     request_key: Ed25519PrivateKey
     presence: Presence = nobody_linked
     site_guard: SiteGuard = nobody_says
+    site_offer: SiteOffer = nobody_says
+    runs_framework: Callable[[str], bool] = lambda _framework: False
     #: Ends with the state; one that came from outside does not.
     own_inspector: Inspector | None = None
     #: Whatever is registered here is served at /metrics.

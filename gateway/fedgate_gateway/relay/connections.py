@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fedgate.guard_rules import GuardRules
+from fedgate_gateway.control.availability import Offer
 from fedgate_gateway.link.guard_rules import read_guard
 from fedgate_gateway.pki import PeerKind
 from fedgate_proto.v1 import link_pb2 as pb
@@ -105,6 +106,18 @@ class Connections:
 
     def site(self, name: str) -> Connection | None:
         return self._by_peer.get((PeerKind.SITE, name))
+
+    def offer(self, name: str) -> Offer | None:
+        """What a site says that it has; None while it is not linked."""
+        connection = self.site(name)
+        if connection is None:
+            return None
+        hello = connection.hello
+        return Offer(frozenset(f.name for f in hello.frameworks), frozenset(hello.datasets))
+
+    def runs(self, framework: str) -> bool:
+        """Is an enclave linked that runs this framework?"""
+        return any(framework in {f.name for f in c.hello.frameworks} for c in self.enclaves())
 
     def site_guard(self, name: str) -> GuardRules | None:
         """What a linked site's guard lets out; None where it does not say."""

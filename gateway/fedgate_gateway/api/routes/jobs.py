@@ -12,7 +12,15 @@ from fedgate_gateway.api.access import Gateway, JobReader, JobWriter
 from fedgate_gateway.api.problems import responses
 from fedgate_gateway.api.routes import PREFIX
 from fedgate_gateway.api.upload import REQUEST_BODY, read_submission
-from fedgate_gateway.api.views import BundleView, JobDetail, JobPageView, JobView, SiteView
+from fedgate_gateway.api.views import (
+    AvailabilityView,
+    BundleView,
+    JobDetail,
+    JobPageView,
+    JobView,
+    SiteView,
+)
+from fedgate_gateway.control.availability import availability, decided
 from fedgate_gateway.control.ids import JOB_ID
 from fedgate_gateway.control.jobs import MAX_PAGE
 from fedgate_gateway.control.records import JobFilter
@@ -71,9 +79,31 @@ def get_job(state: Gateway, principal: JobReader, job_id: JobId) -> JobDetail:
     job = state.jobs.get(job_id, principal)
     return JobDetail(
         job=JobView.of(job),
-        sites=[SiteView.of(site) for site in state.jobs.job_sites(job_id)],
+        sites=[SiteView.of(site, job) for site in state.jobs.job_sites(job_id)],
         bundle=BundleView.of(state.jobs.bundle(job.bundle)),
     )
+
+
+@router.get(
+    "/jobs/{job_id}/availability", operation_id="getJobAvailability", responses=responses(404)
+)
+async def get_availability(
+    state: Gateway,
+    principal: JobReader,
+    job_id: JobId,
+    wait: Annotated[
+        float, Query(ge=0, le=10, description="seconds that linked sites may take to answer")
+    ] = 0.0,
+) -> AvailabilityView:
+    """Which of the job's sites are linked and have what it needs, and when it goes on without the
+    rest.
+    """
+    await run_in_threadpool(state.jobs.get, job_id, principal)
+    await decided(state.jobs, job_id, state.site_offer, seconds=wait)
+    job = await run_in_threadpool(state.jobs.get, job_id, principal)
+    sites = tuple(await run_in_threadpool(state.jobs.job_sites, job_id))
+    enclave = state.runs_framework(job.framework)
+    return AvailabilityView.of(job, availability(job, sites, state.site_offer, enclave=enclave))
 
 
 @router.get(

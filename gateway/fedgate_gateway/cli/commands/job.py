@@ -66,13 +66,14 @@ def submit(
 ) -> None:
     """Submit a workload, and with --wait show its progress and fetch what it releases.
 
-    The whole request is signed with the profile's key; sites and enclave run nothing else.
+    First it says which sites are online, who declines and why, and when the job goes on without the
+    rest. The whole request is signed with the profile's key; sites and enclave run nothing else.
 
     \b
     fedgate job submit ./my-flower-app --datasets patients --wait
     fedgate job submit job.zip --project demo --sites site-1,site-2 --config rounds=5
     """
-    from fedgate_gateway.cli import workload
+    from fedgate_gateway.cli import availability, workload
     from fedgate_gateway.cli.board import watch
     from fedgate_gateway.cli.durations import parse_duration
     from fedgate_gateway.cli.endings import require_success
@@ -105,10 +106,14 @@ def submit(
         )
         job = client.send(signed)
         Submissions(profile).submitted(job, signed)
-        if not wait:
-            output.show(format, {"job": job}, lambda: print(job["id"]))
-            return
         print(f"{job['id']} submitted", file=sys.stderr)
+        there = availability.ask(client, job["id"])
+        if format is Format.TABLE or wait:
+            print(*availability.lines(there), sep="\n", file=sys.stderr)
+        if not wait:
+            told = {"job": job, "availability": there}
+            output.show(format, told, lambda: print(job["id"]))
+            return
         watch(client, [JobProgress.of(job)])
         ended = client.job(job["id"])["job"]
         show_end_of_log(client, ended, profile)
