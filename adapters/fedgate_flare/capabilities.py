@@ -26,7 +26,9 @@ CAPABILITIES: Mapping[str, Capability] = {
     "deploy_map": Capability(_FULL, "2.9", "different apps for different sites"),
     "minimum_and_mandatory_sites": Capability(_FULL, "2.9", "enforced before anything else"),
     "resource_and_launcher_specs": Capability(
-        _PARTIAL, "2.9", "shown to reviewers; containers and other launchers are refused"
+        _PARTIAL,
+        "2.9",
+        "amounts are matched with what each site declares; containers and launchers are refused",
     ),
     "flare_versions": Capability(_FULL, "2.9", "shown and checked; removed classes are named"),
     # workflows

@@ -15,6 +15,8 @@ from fedgate.errors import InvalidBundle, UnsupportedVersion
 
 #: The versions of FLARE that this adapter runs, as a requirement.
 SUPPORTED = ">=2.9,<2.10"
+#: Amounts and names of resources beyond this are mistakes.
+_MOST, _NAME = 1e15, 100
 _REQUIREMENT = re.compile(r"^\s*nvflare\s*(?:\[[^\]]*\])?\s*([^;#]*)", re.IGNORECASE)
 
 
@@ -56,7 +58,7 @@ def resource_notes(meta: Mapping[str, Any]) -> list[str]:
             )
         if asked:
             notes.append(
-                f"asks {site} for resources, which Fedgate leaves to the site: "
+                f"asks {site} for resources: "
                 + ", ".join(f"{k}={v}" for k, v in sorted(asked.items()))[:200]
             )
     for site, asked in _by_site(meta, "launcher_spec"):
@@ -69,6 +71,23 @@ def resource_notes(meta: Mapping[str, Any]) -> list[str]:
                 )
             notes.append(f"launcher 'process' at {site} is what Fedgate does: {settings!s:.100}")
     return notes
+
+
+def resources(meta: Mapping[str, Any]) -> dict[str, float]:
+    """``site:resource`` -> amount; raises :class:`InvalidBundle` for what is no amount."""
+    found: dict[str, float] = {}
+    for site, asked in _by_site(meta, "resource_spec"):
+        for name, amount in asked.items():
+            if isinstance(amount, bool) or not isinstance(amount, int | float):
+                raise InvalidBundle(
+                    f"the job asks {site} for an amount of {str(name)[:80]!r} that is no number",
+                    why=f"{amount!r:.80}",
+                    remedy="write a number into resource_spec, as num_of_gpus: 1",
+                )
+            if not 0 <= amount < _MOST or len(str(name)) > _NAME:
+                raise InvalidBundle(f"no site can have {str(amount)[:40]} of {str(name)[:80]!r}")
+            found[f"{site}:{name}"] = float(amount)
+    return found
 
 
 def _by_site(meta: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:

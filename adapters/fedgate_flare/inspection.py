@@ -35,6 +35,7 @@ def inspect_job(tree: BundleTree) -> Manifest:
             _describe(entry_points, config)
             configs.append(config)
     own = code_frames.read(files)
+    notes = (*_notes(meta, files, configs, signers), *own.notes())
     return Manifest(
         framework="flare",
         name=meta.name,
@@ -43,13 +44,14 @@ def inspect_job(tree: BundleTree) -> Manifest:
         min_sites=max(meta.min_clients, len(meta.mandatory)),
         sites=meta.sites,
         mandatory=meta.mandatory,
+        resources=demands.resources(meta.raw),
         frames=tuple(sorted({*needs.frames_of(configs), *own.frames})),
         attaches=any(is_attached(c.config) for c in configs if c.role == "client"),
         guard=guarding.guard_of(meta.raw, configs),
         brings_code=code.brings_code(files, configs),
         components=tuple(sorted(_classes(configs))),
         arguments=code.arguments(configs),
-        notes=(*_notes(meta, files, configs, signers), *own.notes()),
+        notes=notes,
     )
 
 

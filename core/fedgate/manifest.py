@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ class Manifest:
     sites: tuple[str, ...] = ()
     #: Sites that it cannot go on without, whichever others take part.
     mandatory: tuple[str, ...] = ()
+    #: "site:resource" -> how much of it the workload asks that site for.
+    resources: Mapping[str, Scalar] = field(default_factory=dict)
     #: "channel:topic" of opaque frames the workload is known to need.
     frames: tuple[str, ...] = ()
     #: What it is known to need of a site's egress guard beyond the strict rules; see
@@ -41,6 +44,15 @@ class Manifest:
     arguments: tuple[str, ...] = ()
     #: Facts for a reviewer that fit nowhere else.
     notes: tuple[str, ...] = ()
+
+    def resources_of(self, site: str) -> dict[str, float]:
+        """Resource -> amount that is asked of one site; what is no number, nobody has."""
+        lead = f"{site}:"
+        return {
+            name.removeprefix(lead): float(amount) if isinstance(amount, int | float) else math.inf
+            for name, amount in self.resources.items()
+            if name.startswith(lead)
+        }
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -283,6 +283,8 @@ def test_another_version_of_flare_is_refused(files):
         ({"launcher_spec": {"site-1": {"docker": {"image": "x"}}}}, "launched by 'docker'"),
         ({"launcher_spec": []}, "must map sites"),
         ({"resource_spec": {"site-1": {"docker": {}}}}, "container"),
+        ({"resource_spec": {"site-1": {"num_of_gpus": "two"}}}, "that is no number"),
+        ({"resource_spec": {"site-1": {"num_of_gpus": -1}}}, "no site can have -1"),
         ({"scope": "private"}, "privacy scope"),
         ({"edge_method": "et"}, "edge"),
     ],
@@ -294,8 +296,10 @@ def test_what_cannot_be_met_is_refused_with_a_sentence(files, changes, words):
 
 def test_resources_are_understood(files):
     spec = {"site-1": {"num_of_gpus": 2, "mem_per_gpu_in_GiB": 8}}
-    notes = inspect(changed(files, "meta.json", resource_spec=spec)).notes
-    assert any("num_of_gpus=2" in note and "site-1" in note for note in notes)
+    manifest = inspect(changed(files, "meta.json", resource_spec=spec))
+    assert any("num_of_gpus=2" in note and "site-1" in note for note in manifest.notes)
+    assert manifest.resources_of("site-1") == {"num_of_gpus": 2, "mem_per_gpu_in_GiB": 8}
+    assert manifest.resources_of("site-2") == {}
 
 
 def test_inspecting_imports_neither_nvflare_nor_the_job(tmp_path):

@@ -155,6 +155,22 @@ def test_an_owner_who_remembers_nothing_declines_a_series(tmp_path: Path) -> Non
         before(decider(tmp_path, never), series, manifest)
 
 
+@pytest.mark.parametrize("amount", [2, float("nan"), "many"])
+def test_a_job_that_asks_for_more_than_a_site_has_is_declined(tmp_path: Path, amount: Any) -> None:
+    manifest = Manifest("plain", "n", resources={"a:num_of_gpus": amount, "b:num_of_gpus": 9})
+    for has in ({}, {"num_of_gpus": 1}, {"num_of_cpus": 8}):
+        with pytest.raises(Denied, match=r"does not have .* num_of_gpus"):
+            before(decider(tmp_path, resources=has), spec(), manifest)
+
+
+def test_a_job_that_asks_for_what_a_site_has_or_for_none_takes_part(tmp_path: Path) -> None:
+    two = Manifest("plain", "n", resources={"a:num_of_gpus": 2, "a:mem_per_gpu_in_GiB": 8.0})
+    none = Manifest("plain", "n", resources={"a:num_of_gpus": 0, "b:num_of_gpus": 1})
+    has = {"num_of_gpus": 2, "mem_per_gpu_in_GiB": 24}
+    assert before(decider(tmp_path, resources=has), spec(), two)
+    assert before(decider(tmp_path), spec(), none)
+
+
 def test_a_job_of_the_project_is_accepted_with_the_policys_reason(tmp_path: Path) -> None:
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
     assert before(decider(tmp_path), spec(), manifest)

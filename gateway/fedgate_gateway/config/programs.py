@@ -335,6 +335,10 @@ class SiteConfig(Section):
     #: A folder shared with trainers that this owner starts outside the sandbox, for workloads they
     #: attach to; whatever such a workload writes there, they read. None: those are declined.
     trainers: ConfigPath | None = None
+    #: What each job may ask this site for, by the workload's own names of it, as num_of_gpus = 1:
+    #: a job that asks for more, or for something else, is declined. ``max_jobs`` says how many jobs
+    #: share it.
+    resources: Mapping[str, Annotated[float, Field(ge=0)]] = {}
     #: What leaves this site.
     guard: Guard = Guard()
     #: What a worker may write into its folders, on this site's disk.

@@ -90,6 +90,7 @@ class Decider:
         self._check_guard(manifest)
         self._check_trainers(manifest)
         self._check_series(spec)
+        self._check_resources(manifest)
         decisions = [
             self._decide(
                 spec, manifest, signed, EvidenceFacts(kind, kind != "simulated", sandbox=sandbox)
@@ -122,6 +123,22 @@ class Decider:
                 f"site {self._config.name} remembers nothing from one job to the next",
                 why="series_days is 0",
                 remedy=f"submit without {SERIES}, or ask its data owner",
+            )
+
+    def _check_resources(self, manifest: Manifest) -> None:
+        """A job that needs a GPU finds out before it starts, and not from an error in its code."""
+        have = self._config.resources
+        short = [
+            f"{name} = {amount:g} ({have[name]:g} declared)" if name in have
+            else f"{name} = {amount:g} (not declared)"
+            for name, amount in sorted(manifest.resources_of(self._config.name).items())
+            if not amount <= have.get(name, 0)  # NaN is more than anybody has
+        ]  # fmt: skip
+        if short:
+            raise Denied(
+                f"site {self._config.name} does not have what the workload asks it for",
+                why=", ".join(short)[:1000],
+                remedy="ask for less, or its data owner can declare it under [resources]",
             )
 
     def _check_trainers(self, manifest: Manifest) -> None:

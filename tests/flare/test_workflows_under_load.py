@@ -1,0 +1,89 @@
+"""Every kind of workflow on a machine that is busy with something else: the same result each time.
+
+What a quiet run gives is compared with what FLARE's simulator gives where a job is deterministic
+there. No late, early or repeated message may change a bit.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fedgate_gateway.child.local import LocalRun
+
+pytestmark = [pytest.mark.e2e, pytest.mark.torture, pytest.mark.timeout(900)]
+_BUSY = "import time\nend = time.monotonic() + 850\nwhile time.monotonic() < end: pass"
+_TIMES = 10
+_SWARM = (
+    "aux_communication:*",
+    "download_service__:*",
+    "peer_context:cwf.status_reports",
+)
+#: Job, the frames that it needs, and what it leaves beside its model.
+WORKFLOWS = {
+    "classic": (
+        (),
+        ("models/sag.npy", "models/cyclic.npy", "cross_site_val/cross_val_results.json"),
+    ),
+    "fedavg": ((), ()),
+    "scaffold": ((), ()),
+    "evaluation": ((), ("answers.txt", "cross_site_val/cross_val_results.json")),
+    "statistics": ((), ("statistics/stats.json",)),
+    "learner": ((), ()),
+    "ring": (_SWARM, ()),
+    "swarm": (_SWARM, ()),
+    "split": (("aux_communication:*", "download_service__:*"), ()),
+    "metrics": (("aux_communication:fed.event",), ()),
+}
+#: Those whose result the simulator's own is the same as, to the last bit.
+SIMULATED = {
+    "scaffold": "models/server.npy",
+    "statistics": "statistics/stats.json",
+}
+
+
+@pytest.fixture
+def load() -> Iterator[Callable[[], None]]:
+    busy: list[subprocess.Popen[bytes]] = []
+    yield lambda: busy.extend(subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(6))
+    for process in busy:
+        process.kill()
+        process.wait()
+
+
+def outcome(done: LocalRun, files: tuple[str, ...]) -> list[bytes]:
+    assert done.error is None
+    model = b"" if done.model is None else done.model.to_bytes()
+    said = json.dumps(
+        dict(done.rounds[-1].metrics), sort_keys=True
+    ).encode()  # split learning's loss
+    return [model or said, *((done.artifacts / file).read_bytes() for file in files)]
+
+
+@pytest.mark.parametrize("job", WORKFLOWS)
+def test_the_same_result_each_time(run: Callable[..., LocalRun], load: Callable, job: str):
+    frames, files = WORKFLOWS[job]
+    quiet = outcome(run(job, frames=frames), files)
+    assert any(quiet)
+    load()
+    for number in range(_TIMES):
+        assert outcome(run(job, frames=frames, timeout=120), files) == quiet, number
+
+
+@pytest.mark.parametrize("job", SIMULATED)
+def test_it_is_the_simulators(
+    run: Callable[..., LocalRun], simulated: Callable[[str], Path], job: str
+):
+    done = run(job)
+    assert done.error is None
+    native = (simulated(job) / SIMULATED[job]).read_bytes()
+    ours = (done.artifacts / SIMULATED[job]).read_bytes()
+    if SIMULATED[job].endswith(".json"):  # the simulator writes sites in the order they came in
+        assert json.loads(ours) == json.loads(native)
+    else:
+        assert ours == native
