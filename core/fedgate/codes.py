@@ -56,6 +56,11 @@ class Code(enum.StrEnum):
     CANCELLED = "cancelled"
     HOST_STOPPING = "host-stopping"
     SCRATCH_FULL = "scratch-full"
+    TOO_MANY_PROCESSES = "too-many-processes"
+    TOO_MUCH_MEMORY = "too-much-memory"
+    DOES_NOT_START = "does-not-start"
+    DOES_NOT_READ = "does-not-read"
+    DOES_NOT_END = "does-not-end"
     COORDINATOR_DIED = "coordinator-died"
     COHORT_TOO_SMALL = "cohort-too-small"
     ARTIFACTS_TOO_LARGE = "artifacts-too-large"
@@ -183,6 +188,17 @@ SENTENCES: Mapping[Code, str] = {
         "the workload has filled its scratch folder: {bytes} bytes "
         "(write less, or have scratch_bytes raised)"
     ),
+    Code.TOO_MANY_PROCESSES: (
+        "the workload started more processes and threads than it may: {limit}, "
+        "runtime.limits.processes (start fewer, or have the limit raised where it runs)"
+    ),
+    Code.TOO_MUCH_MEMORY: (
+        "the workload used more memory than it may: {bytes} bytes, "
+        "runtime.limits.tree_memory_bytes (use less, or have the limit raised where it runs)"
+    ),
+    Code.DOES_NOT_START: "the workload's process could not be started (its host's log says why)",
+    Code.DOES_NOT_READ: "the workload's process does not read its messages",
+    Code.DOES_NOT_END: "processes of the workload do not end",
     Code.COORDINATOR_DIED: "the coordinator's process ended without a word",
     Code.COHORT_TOO_SMALL: (
         "the model is not released: {contributed} sites contributed, the project asks for {least}"

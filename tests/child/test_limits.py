@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from fedgate import plugins
+from fedgate.codes import Code
 from fedgate.errors import FedgateError, WorkloadFailed
+from fedgate.notice import Notice
 from fedgate_gateway.sandbox.contract import Sandbox
 
 pytestmark = pytest.mark.e2e
@@ -67,6 +69,8 @@ time.sleep(30)
 @pytest.mark.parametrize("name", ["process", "bubblewrap"])
 def test_memory_counts_for_all_processes_together(worker: Callable[..., Any], name: str) -> None:
     error = ended(worker, _SPREAD, name, tree_memory_bytes=300 * _MIB)
+    # Everybody hears of the limit, and not of what the workload made of it.
+    assert error.notice == Notice(Code.TOO_MUCH_MEMORY, {"bytes": 300 * _MIB})
     assert isinstance(error, WorkloadFailed)
     assert "tree_memory_bytes" in str(error)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fedgate.job import JobEvent, JobState
+from fedgate_gateway.config import Release
 from fedgate_gateway.control import faults
 from fedgate_gateway.control.fair_order import FairOrder
 from fedgate_gateway.control.faults import Faults
@@ -155,3 +156,21 @@ def test_trouble_that_passes_is_forgotten() -> None:
     assert book.add("job-1")
     book.keep([])
     assert not book.add("job-1")
+
+
+def test_what_a_project_shows_to_everybody_is_marked_in_the_job_and_in_the_log(
+    stage: Stage,
+) -> None:
+    stage.connect(PeerKind.ENCLAVE, "enclave-1", 1)
+    job = stage.queued("ann")
+    assert list(stage.state.jobs.in_clear(job)) == []
+    stage.look()
+    clear = [*Release(logs="clear", model="clear").in_clear(), "Patient 7"]
+    started = pb.JobReport(job=job, started="simulated", clear=clear)
+    enclave = stage.connections.enclave("enclave-1")
+    asyncio.run(stage.scheduler.report(enclave, started))
+    assert stage.state.jobs.in_clear(job) == ["model", "logs"]
+    entries = stage.state.audit.entries(0, 100, job=job, kind="job.transition")
+    assert [e.entry.data["clear"] for e in entries if "clear" in e.entry.data] == [
+        ["model", "logs"]
+    ]

@@ -19,6 +19,7 @@ from fedgate_gateway.governance import (
     check_job,
     key_id,
     sign_request,
+    title_of,
     verify_request,
 )
 from fedgate_gateway.governance.scalars import read_scalar, same_config, write_scalar
@@ -112,7 +113,9 @@ def test_there_is_one_way_to_write_a_number(written: Any) -> None:
 # -- the document
 
 
-@given(st.dictionaries(st.text(st.characters(exclude_categories=["C"]), min_size=1), SCALARS))
+@given(
+    st.dictionaries(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}", fullmatch=True), SCALARS)
+)
 def test_a_request_comes_back_as_it_was_signed(config: dict[str, Scalar]) -> None:
     asked = replace(REQUEST, config=config)
     found = verify(sign_request(asked, ALICE))
@@ -136,7 +139,9 @@ def test_the_digest_names_what_was_signed_and_not_who_signed() -> None:
     "change",
     [
         {"project": "Demo"}, {"project": ""}, {"bundle": "sha256:x"}, {"bundle": ""},
-        {"name": "a\nb"}, {"name": "x" * 256}, {"submitter": ""}, {"submitter": "a\0"},
+        {"name": "a\nb"}, {"name": "x" * 129}, {"name": " a"}, {"name": "a\u202eb"},
+        {"name": "a<b"}, {"config": {"a b": 1}}, {"config": {"a" * 129: 1}}, {"config": {"ä": 1}},
+        {"config": {f"a{n}": 1 for n in range(257)}}, {"submitter": ""}, {"submitter": "a\0"},
         {"sites": ("a", "a")}, {"sites": ("../a",)}, {"sites": tuple(f"s{n}" for n in range(257))},
         {"datasets": ("d", "d")}, {"datasets": ("",)}, {"min_sites": 0}, {"min_sites": True},
         {"min_sites": 2.0}, {"config": {"": 1}}, {"config": {"a\n": 1}},
@@ -278,3 +283,13 @@ def test_a_setting_that_was_changed_is_quoted() -> None:
     assert caught.value.why == (
         "signed was {'noise_multiplier': 5.0}, the job has {'noise_multiplier': 0.0}"
     )
+
+
+def test_a_workloads_own_name_becomes_one_that_may_be_shown() -> None:
+    for own in ("Früherkennung (v2)", "a_b", "x" * 128):
+        assert title_of("", own) == own
+        replace(REQUEST, name=own)
+    for own in ("", "../a", " \n", "a\x1b[31mb", "a\u202eb", "<script>", "y" * 300):
+        replace(REQUEST, name=title_of("", own) or "empty is refused nowhere")
+    assert title_of("", "a\x1b[31mb") == "a__31mb"
+    assert title_of("asked", "own") == "asked"

@@ -157,6 +157,9 @@ class JobDetail(BaseModel):
     job: JobView
     sites: list[SiteView]
     bundle: BundleView
+    clear: list[str] = Field(
+        description="outputs that its project releases in clear, as its enclave said at the start"
+    )
 
 
 class JobPageView(BaseModel):

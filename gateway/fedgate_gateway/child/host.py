@@ -202,7 +202,11 @@ class Child:
             ours.close()
             self._log.close()
             if isinstance(error, OSError):
-                raise WorkloadFailed("a child process does not start", why=str(error)) from error
+                raise WorkloadFailed(
+                    "a child process does not start",
+                    why=str(error),
+                    notice=Notice(Code.DOES_NOT_START),
+                ) from error
             raise
         finally:
             theirs.close()
@@ -307,7 +311,11 @@ class Child:
         if self._ended:
             return
         if len(self._outgoing) >= _QUEUE:
-            self._fail(WorkloadFailed("a child process does not read its messages"))
+            self._fail(
+                WorkloadFailed(
+                    "a child process does not read its messages", notice=Notice(Code.DOES_NOT_READ)
+                )
+            )
             return
         self._outgoing.append(message)
         if len(self._outgoing) == 1:
@@ -481,7 +489,9 @@ class Child:
         code = self._process.wait()
         if self._guarded:
             if code < 0 and not adopted.end_all():
-                self.error = self.error or WorkloadFailed("processes of the workload do not end")
+                self.error = self.error or WorkloadFailed(
+                    "processes of the workload do not end", notice=Notice(Code.DOES_NOT_END)
+                )
             code = guardian.exit_code(code)
         self._readable(_LAST_WORDS)  # what it said before it died
         self._ended = True

@@ -8,7 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedgate.codes import Code
 from fedgate.errors import FedgateError, WorkloadFailed
+from fedgate.notice import Notice
 from fedgate_gateway.sandbox.family import descendants
 
 #: Seconds between two looks, and the share of time that looking may take.
@@ -105,6 +107,7 @@ async def outgrown(pid: int, *, processes: int, memory_bytes: int) -> FedgateErr
                 "the workload started more processes than it may",
                 why=f"over {processes} processes and threads, runtime.limits.processes",
                 remedy="start fewer, or have the limit raised where it runs",
+                notice=Notice(Code.TOO_MANY_PROCESSES, {"limit": processes}),
             )
         if now.memory_bytes > memory_bytes:
             return WorkloadFailed(
@@ -112,6 +115,7 @@ async def outgrown(pid: int, *, processes: int, memory_bytes: int) -> FedgateErr
                 why=f"its processes hold {now.memory_bytes >> 20} MiB together, of "
                 f"{memory_bytes >> 20} MiB, runtime.limits.tree_memory_bytes",
                 remedy="use less, or have the limit raised where it runs",
+                notice=Notice(Code.TOO_MUCH_MEMORY, {"bytes": memory_bytes}),
             )
         pause = max(_LOOK, (loop.time() - began) / _SHARE)
 

@@ -19,6 +19,7 @@ from fedgate_gateway.cli.results import fetch_all
 from fedgate_gateway.cli.signing import SignedSubmission, sign_submission
 from fedgate_gateway.cli.site_names import with_site_names
 from fedgate_gateway.cli.submissions import Submissions
+from fedgate_gateway.governance import as_title
 
 
 class ProfileSubmitter:
@@ -35,7 +36,7 @@ class ProfileSubmitter:
             self._client.profile,
             with_site_names(archive, order.site_names),
             project=order.project,
-            name=name,
+            name=as_title(name),
             sites=order.sites,
             datasets=order.datasets,
             min_sites=order.min_sites,

@@ -71,6 +71,11 @@ class Release(Section):
     #: How much of the log is released.
     log_bytes: int = Field(default=8 * 1024 * 1024, ge=0)
 
+    def in_clear(self) -> tuple[str, ...]:
+        """Of model, artifacts, logs and metrics those that whoever has the gateway can read."""
+        rules = {name: getattr(self, name) for name in ("model", "artifacts", "logs", "metrics")}
+        return tuple(name for name, rule in rules.items() if rule == "clear")
+
 
 class ProjectConfig(Section):
     #: As jobs name it.

@@ -31,6 +31,7 @@ from fedgate_gateway.control.principal import Principal
 from fedgate_gateway.control.records import (
     SITE_EVENT,
     SITE_STATE_EVENT,
+    STATE_EVENT,
     BundleRecord,
     Decision,
     EventRecord,
@@ -253,6 +254,11 @@ class JobService:
     ) -> Sequence[EventRecord]:
         """Up to ``limit`` events with ids above ``after``, in order."""
         return self._events.after(job_id, after, kind=kind, limit=limit)
+
+    def in_clear(self, job_id: str) -> Sequence[str]:
+        """Outputs that its project releases in clear; empty before the job was started."""
+        states = self._events.after(job_id, 0, kind=STATE_EVENT)
+        return next((e.data["clear"] for e in states if "clear" in e.data), ())
 
     async def wait_events(
         self, job_id: str, after: int = 0, *, seconds: float | None = None

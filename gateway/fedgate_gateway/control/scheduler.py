@@ -25,6 +25,7 @@ from fedgate_gateway.control.faults import Faults
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import BundleRecord, Decision, JobRecord, JobSite
 from fedgate_gateway.control.state import GatewayState
+from fedgate_gateway.link import facts
 from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_gateway.relay.router import Route, Router
@@ -293,7 +294,8 @@ class Scheduler:
         elif route is None:
             return
         elif what == "started":
-            data = {"evidence": _name(report.started)}
+            told = {"evidence": _name(report.started)}
+            data = told | {"clear": facts.told_clear(report.clear)}
             await self._transition(report.job, JobEvent.START, data=data)
         elif what == "refused":
             self._refused.setdefault(report.job, set()).add(enclave.name)

@@ -17,7 +17,7 @@ from fedgate_gateway.control.records import (
     SubmitOptions,
 )
 from fedgate_gateway.control.signed_submission import SignedSubmission
-from fedgate_gateway.governance import JobRequest
+from fedgate_gateway.governance import JobRequest, title_of
 from fedgate_gateway.inspection import Inspected
 
 SubmitPolicy = Callable[[Submission], PolicyDecision]
@@ -64,7 +64,7 @@ def settle(inspected: Inspected, signed: SignedSubmission, project: GatewayProje
     return Submission(
         project=asked.project,
         submitter=asked.submitter,
-        name=(asked.name or manifest.name)[:255],
+        name=title_of(asked.name, manifest.name),
         bundle=inspected.digest,
         size=inspected.size,
         manifest=manifest,

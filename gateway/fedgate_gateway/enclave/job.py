@@ -343,7 +343,8 @@ class EnclaveJob:
         if self.finished is not None:
             self._outbox.after(self.spec.job, self._report_end)
         elif self._running:
-            started = pb.JobReport(job=self.spec.job, started=self._config.attester)
+            clear = self._project.release.in_clear()
+            started = pb.JobReport(job=self.spec.job, started=self._config.attester, clear=clear)
             self._link.send(pb.PeerMessage(report=started))
 
     def _report_end(self) -> None:

@@ -20,6 +20,7 @@ from fedgate_gateway.enclave.conductor import Published
 from fedgate_gateway.enclave.job_log import JobLog
 from fedgate_gateway.link.cargo import upload_output
 from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.link.output_names import OUTPUT_NAMES
 from fedgate_gateway.sealed import BoxContext, BoxFacts, IdentityKey, seal_stream
 from fedgate_gateway.sealed.box import sealed_size
 from fedgate_proto.v1 import link_pb2 as pb
@@ -68,7 +69,7 @@ class ReleaseGate:
         if published.model is None:
             return 0
         view = published.model.view
-        await self._put("model.safetensors", "model", view, self.rules.model)
+        await self._put("model", view, self.rules.model)
         return len(view)
 
     async def artifacts(self, root: Path) -> int:
@@ -78,14 +79,14 @@ class ReleaseGate:
         archive = await asyncio.to_thread(pack_artifacts, root, self.rules.artifact_bytes)
         if archive is None:
             return 0
-        await self._put("artifacts.zip", "artifacts", archive, self.rules.artifacts)
+        await self._put("artifacts", archive, self.rules.artifacts)
         return len(archive)
 
     async def metrics(self, lines: bytes) -> int:
         """All numbers of all rounds, for the submitter; in clear only those of the events."""
         if self.rules.metrics == "never" or not lines or not self.recipient:
             return 0
-        await self._put("metrics.jsonl", "metrics", lines, "sealed")
+        await self._put("metrics", lines, "sealed")
         return len(lines)
 
     async def log(self, log: JobLog) -> int:
@@ -93,13 +94,13 @@ class ReleaseGate:
             return 0
         text = await asyncio.to_thread(log.read, self.rules.log_bytes)
         if text:
-            await self._put("coordinator.log", "log", text, self.rules.logs)
+            await self._put("log", text, self.rules.logs)
         return len(text)
 
-    async def _put(self, name: str, kind: str, data: bytes | memoryview, how: str) -> None:
+    async def _put(self, kind: str, data: bytes | memoryview, how: str) -> None:
         for attempt in range(1, self.attempts + 1):
             try:
-                await self._upload(name, kind, data, how)
+                await self._upload(OUTPUT_NAMES[kind], kind, data, how)
                 return
             except Conflict:
                 if attempt == 1:

@@ -15,16 +15,19 @@ from fedgate_gateway.governance.signed_request import (
     verify_request,
 )
 from fedgate_gateway.governance.statement import key_id
+from fedgate_gateway.governance.title import as_title, title_of
 
 __all__ = [
     "REQUEST_BYTES",
     "JobRequest",
     "SignedBy",
     "SignedRequest",
+    "as_title",
     "check_job",
     "check_times",
     "key_id",
     "read_unverified",
     "sign_request",
+    "title_of",
     "verify_request",
 ]

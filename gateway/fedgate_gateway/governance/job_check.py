@@ -10,6 +10,7 @@ from fedgate.notice import Notice
 from fedgate.task import Scalar
 from fedgate_gateway.governance.scalars import same_config
 from fedgate_gateway.governance.signed_request import SignedRequest
+from fedgate_gateway.governance.title import title_of
 
 
 def check_job(
@@ -40,7 +41,7 @@ def check_job(
         ("project", project, asked.project),
         ("bundle", bundle, asked.bundle),
         ("submitter", submitter, asked.submitter),
-        ("name", name, (asked.name or workload_name)[:255]),
+        ("name", name, title_of(asked.name, workload_name)),
         ("datasets", tuple(datasets), asked.datasets),
         ("recipient", recipient_fingerprint, asked.recipient),
         ("task_seconds", float(task_seconds or 0), float(asked.task_seconds or 0)),

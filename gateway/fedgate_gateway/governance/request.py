@@ -17,14 +17,14 @@ import rfc8785
 from fedgate.errors import InvalidMessage
 from fedgate.task import Scalar
 from fedgate_gateway.governance.scalars import read_scalar, write_config
+from fedgate_gateway.governance.title import MOST, is_title
 
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _RECIPIENT = re.compile(r"(sha256:[0-9a-f]{64})?")
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SUBMITTER = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
-_TITLE = re.compile(r"[^\x00-\x1f\x7f]{0,255}")
-_SETTING = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
+_SETTING = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}")
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _MAX_NAMES: Final = 256
 _MAX_CONFIG_BYTES: Final = 64 * 1024
@@ -63,7 +63,6 @@ class JobRequest:
         for pattern, text, what in (
             (_PROJECT, self.project, "the project's name"),
             (_DIGEST, self.bundle, "the bundle's digest"),
-            (_TITLE, self.name, "the job's name"),
             (_SUBMITTER, self.submitter, "the submitter's name"),
             (_RECIPIENT, self.recipient, "the recipient's fingerprint"),
             (_NONCE, self.nonce, "the nonce"),
@@ -73,6 +72,14 @@ class JobRequest:
         ):
             if not isinstance(text, str) or not pattern.fullmatch(text):
                 raise InvalidMessage(f"{what} is not valid", why=f"{text!r:.100}")
+        if not isinstance(self.name, str) or not is_title(self.name):
+            raise InvalidMessage(
+                "the job's name is not valid",
+                why=f"{self.name!r:.100}",
+                remedy=f"up to {MOST} letters, digits, spaces and .:,;()+/@#&'=-",
+            )
+        if len(self.config) > _MAX_NAMES:
+            raise InvalidMessage("there are too many settings", why=f"at most {_MAX_NAMES}")
         for what, names in (("sites", self.sites), ("datasets", self.datasets)):
             if len(names) > _MAX_NAMES or len(set(names)) != len(names):
                 raise InvalidMessage(f"the list of {what} has duplicates, or over {_MAX_NAMES}")

@@ -25,6 +25,8 @@ _MOST_METRICS: Final = 64
 #: Names of rules of a policy, and how many are told.
 _RULE: Final = re.compile(r"[A-Za-z0-9 _.-]{1,64}")
 _MOST_RULES: Final = 16
+#: Outputs that a project may release in clear.
+_OUTPUTS: Final = ("model", "artifacts", "logs", "metrics")
 #: Bytes of one entry or event.
 MOST_BYTES: Final = 32 * 1024
 _LOG_CHARS = 64 * 1024
@@ -71,6 +73,12 @@ def _rules(value: Any, _: Sites) -> bool:
 def told_rules(ids: Iterable[str]) -> list[str]:
     """Names of an owner's rules as the log takes them; one in other characters is not named."""
     return [name if _RULE.fullmatch(name) else "unnamed" for name in ids][:_MOST_RULES]
+
+
+def told_clear(names: Iterable[str]) -> list[str]:
+    """Outputs that a project releases in clear, as its enclave says at the start of a job."""
+    told = set(names)
+    return [name for name in _OUTPUTS if name in told]
 
 
 def _counts_by_round(value: Any, sites: Sites) -> bool:

@@ -28,6 +28,7 @@ from fedgate_gateway.control.scheduler import Scheduler
 from fedgate_gateway.control.state import GatewayState
 from fedgate_gateway.link import methods
 from fedgate_gateway.link.framing import data_of
+from fedgate_gateway.link.output_names import check_output
 from fedgate_gateway.open_calls import OpenCall, OpenCalls
 from fedgate_gateway.pki import PeerKind, peer_of
 from fedgate_gateway.relay.connections import Connection, Connections
@@ -353,7 +354,7 @@ class LinkService:
             route = self._router.route(header.job, connection)
             if route is None or connection.kind is not PeerKind.ENCLAVE:
                 raise NotFound("there is no such job for this peer")
-            kind = _output_kind(header.kind)
+            check_output(header.kind, header.name)
             largest = self._state.config.limits.output_bytes
             if header.size > largest:
                 raise InvalidMessage(
@@ -368,7 +369,9 @@ class LinkService:
             key = jobs.output_key(header.job, header.name)
             stored = await self._state.objects.put_stream(key, pieces(), limit=header.size)
             await self._ledger.do(
-                lambda: jobs.add_output(header.job, kind, header.name, stored, sealed=header.sealed)
+                lambda: jobs.add_output(
+                    header.job, OutputKind(header.kind), header.name, stored, sealed=header.sealed
+                )
             )
             return pb.Receipt(bytes=stored.size)
         except (FedgateError, StopAsyncIteration) as error:
@@ -396,13 +399,6 @@ def _chunk(message: bytes) -> pb.Chunk:
         return pb.Chunk.FromString(message)
     except Exception as error:
         raise InvalidMessage("malformed chunk", why=str(error)) from error
-
-
-def _output_kind(name: str) -> OutputKind:
-    try:
-        return OutputKind(name)
-    except ValueError:
-        raise InvalidMessage(f"{name[:40]!r} is no kind of output") from None
 
 
 _STATUS = {

@@ -240,20 +240,22 @@ class SessionClosed(_message.Message):
     def __init__(self, job: _Optional[str] = ..., site: _Optional[str] = ..., session: _Optional[bytes] = ..., notice: _Optional[str] = ...) -> None: ...
 
 class JobReport(_message.Message):
-    __slots__ = ("job", "started", "event", "finished", "refused", "place")
+    __slots__ = ("job", "started", "event", "finished", "refused", "place", "clear")
     JOB_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     PLACE_FIELD_NUMBER: _ClassVar[int]
+    CLEAR_FIELD_NUMBER: _ClassVar[int]
     job: str
     started: str
     event: str
     finished: Finished
     refused: str
     place: OutboxPlace
-    def __init__(self, job: _Optional[str] = ..., started: _Optional[str] = ..., event: _Optional[str] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., refused: _Optional[str] = ..., place: _Optional[_Union[OutboxPlace, _Mapping]] = ...) -> None: ...
+    clear: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job: _Optional[str] = ..., started: _Optional[str] = ..., event: _Optional[str] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., refused: _Optional[str] = ..., place: _Optional[_Union[OutboxPlace, _Mapping]] = ..., clear: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Finished(_message.Message):
     __slots__ = ("succeeded", "notice")

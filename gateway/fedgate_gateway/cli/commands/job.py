@@ -161,6 +161,9 @@ def show(
     def people() -> None:
         shown = found["job"]
         output.details([(key.replace("_", " "), value) for key, value in shown.items()])
+        if found["clear"]:
+            told = ", ".join(found["clear"])
+            output.details([("IN CLEAR", f"{told}: whoever has the gateway can read them")])
         print()
         output.details(_described(found["bundle"]["manifest"]))
         print()
