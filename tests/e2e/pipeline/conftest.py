@@ -10,7 +10,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -292,11 +292,12 @@ def make_bench(
         gateway: str = "",
         every: str = "",
         programs: Mapping[str, str] | None = None,
+        adapters: Sequence[str] = ("plain",),
         edit: Callable[[Path], None] | None = None,
     ) -> Bench:
         folder = tmp_path_factory.mktemp("pipeline")
         federation = Federation(
-            folder / "federation", sites=sites, adapters=("plain",), examples=False,
+            folder / "federation", sites=sites, adapters=adapters, examples=False,
             sandbox="process",
         )  # fmt: skip
         made.append(federation)

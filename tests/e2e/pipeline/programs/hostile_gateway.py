@@ -9,7 +9,8 @@
     {"spec": {"offer": {FIELD: VALUE, ...}, "start": …}}   other fields, in review, or later
     {"replay": NAME}                        this site's handshake again, once it has a session
 
-Everything that passes is kept in ``recorded-letters`` and ``recorded-cargo``.
+Everything that passes is kept in ``recorded-letters``, their clear beginnings in
+``recorded-headers``, and all that peers send, of whatever kind, in ``recorded-received``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from fedgate.bundle import pack_files
 from fedgate_gateway import program
 from fedgate_gateway.cli.main import main
@@ -36,6 +39,8 @@ from fedgate_gateway.relay.spool import CargoSpool
 from fedgate_gateway.sealed import Direction, LetterKind, RecipientKey, peek_header
 from fedgate_proto.v1 import link_pb2 as pb
 
+#: Bytes of a letter that hold its header, whatever its names.
+HEADER = 128
 FOLDER = Path(sys.argv[sys.argv.index("--config") + 1]).parent
 
 
@@ -78,6 +83,21 @@ def record(name: str, data: bytes) -> None:
         file.write(data)
 
 
+def recording(make: Callable[..., Any]) -> Callable[..., Any]:
+    """A method's handler that keeps each message before anybody reads it."""
+
+    def made(
+        behaviour: Any, request_deserializer: Any = None, response_serializer: Any = None
+    ) -> Any:
+        def kept(raw: bytes) -> Any:
+            record("recorded-received", raw)
+            return raw if request_deserializer is None else request_deserializer(raw)
+
+        return make(behaviour, kept, response_serializer)
+
+    return made
+
+
 # -- letters ------------------------------------------------------------------------------------
 
 
@@ -110,6 +130,7 @@ class Letters:
 
     def __call__(self, letter: pb.Letter) -> list[pb.Letter]:
         record("recorded-letters", letter.SerializeToString())
+        record("recorded-headers", letter.data[:HEADER])
         held = self.held.get(letter.site)
         if held is not None and way_of(held) == way_of(letter):
             return [letter, self.held.pop(letter.site)]
@@ -177,10 +198,6 @@ class Spool(CargoSpool):
     """Attacks what one receiver reads; the others get what was sent."""
 
     kept: bytes = b""
-
-    def append(self, cargo: Any, frame: bytes, payload: int) -> None:
-        record("recorded-cargo", frame)
-        super().append(cargo, frame, payload)
 
     async def read(
         self, job: str, id: bytes, receiver: str, first: int, *, patience: float
@@ -295,6 +312,9 @@ class Replaying(Router):
         return [step for step in getattr(self, "handshake", []) if step.job == job]
 
 
+for handler in ("stream_stream", "unary_stream", "stream_unary", "unary_unary"):
+    name = f"{handler}_rpc_method_handler"
+    setattr(grpc, name, recording(getattr(grpc, name)))
 program.run_gateway = functools.partial(program.run_gateway, tamper=Letters())
 program.CargoSpool = Spool  # type: ignore[misc]
 program.LinkService = Service  # type: ignore[misc]
