@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from fedgate.bundle import pack_files
 from fedgate.errors import Denied
 from fedgate.guard_rules import GuardRules
+from fedgate.manifest import Manifest
+from fedgate_gateway.control.guard_needs import check_guards
 from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_proto.v1 import link_pb2 as pb
@@ -88,3 +92,13 @@ def test_whoever_may_see_sites_sees_what_they_let_through(client, admin, says):
     shown = {peer["name"]: peer["frames"] for peer in told}
     assert shown["site-2"] == list(EVERYTHING)
     assert shown["site-1"] is None
+
+
+def test_a_site_that_is_needed_and_will_refuse_is_told_at_once():
+    manifest = Manifest("toml", "n", frames=("aux:hello",), mandatory=("site-1",))
+    asked = SimpleNamespace(sites=("site-1", "site-2"), min_sites=1, manifest=manifest)
+    guards = {"site-1": GuardRules(()), "site-2": GuardRules(("aux:*",))}
+    with pytest.raises(Denied, match="site-1: "):
+        check_guards(asked, guards.get)
+    asked.manifest = replace(manifest, mandatory=("site-2",))
+    check_guards(asked, guards.get)

@@ -14,7 +14,7 @@ _LONGEST = 2000
 
 
 def check_guards(submission: Submission, site_guard: SiteGuard) -> None:
-    """Raise :class:`Denied` when too few sites are left beside those that are sure to refuse.
+    """Raise :class:`Denied` when the sites that are sure to refuse leave too few, or are mandatory.
 
     It saves a submitter the wait for an answer that is known. Each site decides for itself all the
     same: neither what it says here nor who passes it on is believed.
@@ -26,7 +26,8 @@ def check_guards(submission: Submission, site_guard: SiteGuard) -> None:
             missing := missing_lines(submission.manifest.guard, submission.manifest.frames, rules)
         ):
             closed[site] = missing
-    if closed and len(submission.sites) - len(closed) < submission.min_sites:
+    too_few = len(submission.sites) - len(closed) < submission.min_sites
+    if closed and (too_few or closed.keys() & set(submission.manifest.mandatory)):
         raise Denied(
             "the workload needs to send what sites' guards do not let out",
             why="; ".join(f"{s}: {', '.join(lines)}" for s, lines in closed.items())[:_LONGEST],

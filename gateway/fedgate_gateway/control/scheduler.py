@@ -24,6 +24,7 @@ from fedgate_gateway.control.fair_order import FairOrder
 from fedgate_gateway.control.faults import Faults
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import BundleRecord, Decision, JobRecord, JobSite
+from fedgate_gateway.control.review import may_go_on, refusal
 from fedgate_gateway.control.state import GatewayState
 from fedgate_gateway.link import facts
 from fedgate_gateway.pki import PeerKind
@@ -143,20 +144,20 @@ class Scheduler:
     # -- review --------------------------------------------------------------------------------
 
     async def _review(self, job: JobRecord, sites: Sequence[JobSite]) -> None:
-        denied = [s for s in sites if s.decision is Decision.DENIED]
         accepted = [s for s in sites if s.decision is Decision.ACCEPTED]
         pending = [s for s in sites if s.decision is Decision.PENDING]
-        if len(sites) - len(denied) < job.min_sites:
-            reason = "; ".join(f"{s.site}: {s.reason}" for s in denied)
+        bundle = await asyncio.to_thread(self._state.jobs.bundle, job.bundle)
+        mandatory = bundle.manifest.mandatory
+        if reason := refusal(sites, mandatory=mandatory, min_sites=job.min_sites):
             await self._transition(job.id, JobEvent.DENY, reason=reason)
             return
-        if not pending or (len(accepted) >= job.min_sites and self._waited(job)):
+        waited = self._waited(job)
+        if may_go_on(sites, mandatory=mandatory, min_sites=job.min_sites, waited=waited):
             await self._transition(
                 job.id, JobEvent.ACCEPT, data={"sites": [s.site for s in accepted]}
             )
             self.nudge()
             return
-        bundle = await asyncio.to_thread(self._state.jobs.bundle, job.bundle)
         request = await asyncio.to_thread(self._state.jobs.request, job.id)
         for site in pending:
             connection = self._connections.site(site.site)
