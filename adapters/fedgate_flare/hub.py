@@ -175,7 +175,7 @@ class Hub:
         timeout = request.get_header(ReservedHeaderKey.MSG_ROOT_TTL)
         deadline = float(timeout) + _LATE if timeout else None
         self._ledger.asked(key, site, due, f"no answer within {timeout} s")
-        task = self._task(site, name, request, key)
+        task = self._task(site, name, request, key, batch=key if broadcast else task_id)
         del request
         self._arrivals.sent(site, task_id)
         try:
@@ -215,7 +215,7 @@ class Hub:
             endless = standing.is_endless(task)
             return endless, endless or standing.is_broadcast(task), standing.due(task)
 
-    def _task(self, site: str, name: str, request: Shareable, key: str) -> Task:
+    def _task(self, site: str, name: str, request: Shareable, key: str, *, batch: str) -> Task:
         kind, round_ = messages.kind_of(name), messages.round_of(request)
         messages.detach_peer(request)
         request.set_header(private.TaskConstant.WAIT_TIME, 0.0)
@@ -223,6 +223,7 @@ class Hub:
         return Task(
             id=uuid.uuid4().hex, site=site, kind=kind, round=round_, name=name,
             model=self._shared.share(key, model) if len(model) else None, body=body,
+            batch=batch[:255],
         )  # fmt: skip
 
     def _answer(self, result: Result, key: str) -> tuple[Shareable, dict[str, Any]]:

@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flwr.app import Message, Metadata, RecordDict
 from flwr.serverapp import Grid
@@ -187,6 +187,7 @@ class FederationGrid(Grid):  # type: ignore[misc, unused-ignore]
         # collected; what was there at the start is frozen, so this is quick.
         gc.collect()
         batch = _Batch()
+        together = new_message_id() if len(messages) > 1 else ""
         lanes: dict[float, list[Task]] = {}
         deadlines: dict[float, float] = {}
         for message in messages:
@@ -195,7 +196,7 @@ class FederationGrid(Grid):  # type: ignore[misc, unused-ignore]
                 continue
             metadata = message.metadata
             left = max(_LEAST_SECONDS, metadata.created_at + metadata.ttl - time.time())
-            lanes.setdefault(metadata.ttl, []).append(task)
+            lanes.setdefault(metadata.ttl, []).append(replace(task, batch=together))
             deadlines[metadata.ttl] = min(left, deadlines.get(metadata.ttl, left))
         self._wait.progressed()
         for ttl, tasks in lanes.items():

@@ -63,6 +63,9 @@ class Code(enum.StrEnum):
     DOES_NOT_END = "does-not-end"
     COORDINATOR_DIED = "coordinator-died"
     COHORT_TOO_SMALL = "cohort-too-small"
+    ARTIFACTS_COHORT_TOO_SMALL = "artifacts-cohort-too-small"
+    LOGS_COHORT_TOO_SMALL = "logs-cohort-too-small"
+    TOO_FEW_FOR_PROJECT = "too-few-for-project"
     ARTIFACTS_TOO_LARGE = "artifacts-too-large"
     LOG_FAILED = "log-failed"
 
@@ -201,7 +204,20 @@ SENTENCES: Mapping[Code, str] = {
     Code.DOES_NOT_END: "processes of the workload do not end",
     Code.COORDINATOR_DIED: "the coordinator's process ended without a word",
     Code.COHORT_TOO_SMALL: (
-        "the model is not released: {contributed} sites contributed, the project asks for {least}"
+        "the model is not released, sites that answered in the smallest round that it can hold: "
+        "{contributed}, release.minimum_cohort of the project: {least}"
+    ),
+    Code.ARTIFACTS_COHORT_TOO_SMALL: (
+        "the job's artifacts are not released, sites that answered in the smallest round that "
+        "they can hold: {contributed}, release.artifacts_minimum_cohort of the project: {least}"
+    ),
+    Code.LOGS_COHORT_TOO_SMALL: (
+        "the job's log is not released, sites that answered in the smallest round that it can "
+        "hold: {contributed}, release.logs_minimum_cohort of the project: {least}"
+    ),
+    Code.TOO_FEW_FOR_PROJECT: (
+        "the job may go on with too few sites: {min_sites}, the project releases nothing of fewer "
+        "than: {least} (submit it with --min-sites of at least that, and as many sites)"
     ),
     Code.ARTIFACTS_TOO_LARGE: (
         "the job's artifacts are not released: they exceed {bytes} bytes or {files} files "

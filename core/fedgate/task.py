@@ -42,7 +42,13 @@ class TaskError:
 
 @dataclass(frozen=True)
 class Task:
-    """Work for one site. ``round`` is 0 where the framework has no such notion."""
+    """Work for one site. ``round`` is 0 where the framework has no such notion.
+
+    Tasks with the same ``batch`` were sent out together, so that their results stand for each
+    other when the sites behind an output are counted. An adapter whose framework sends one batch
+    in several dispatches gives it a name; without one a dispatch, or a numbered round, is a batch.
+    A site never sees it.
+    """
 
     id: str
     site: str
@@ -52,6 +58,7 @@ class Task:
     model: Model | None = None
     config: Mapping[str, Scalar] = field(default_factory=dict)
     body: bytes = b""
+    batch: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,7 @@ class Round:
     #: Sites whose task was under way when the job ended; a round with any did not finish.
     abandoned: tuple[str, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)  # weighted mean over the sites
+    metric_sites: Mapping[str, int] = field(default_factory=dict)  # how many reported each of them
     metrics_left_out: int = 0  # values of metrics beyond what a round can tell
     tasks: int = 0
     answers: int = 0

@@ -200,6 +200,25 @@ def test_a_cohort_is_the_sites_that_trained_not_those_that_failed_or_evaluated(s
     assert stage.conductor.published.cohort == {"a"}
 
 
+def test_tasks_of_one_batch_stand_for_each_other_and_those_of_two_do_not(stage: Any) -> None:
+    for number, (site, batch) in enumerate([("a", "x"), ("b", "x"), ("c", "y")]):
+        task = train(f"t{number}", site, round=0)
+        stage.task(task, batch=batch, dispatch=number)
+        stage.answer(site, Result(f"t{number}", site))
+        if number == 1:
+            assert stage.conductor.cohorts.smallest() == {"a", "b"}
+    assert stage.conductor.cohorts.smallest() == {"c"}
+
+
+@pytest.mark.parametrize(
+    "fields", [{"batch": 1}, {"batch": "b" * 256}, {"dispatch": True}, {"dispatch": "1"}]
+)
+def test_a_malformed_batch_is_refused(stage: Any, fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage, match="malformed"):
+        stage.task(train("t"), **fields)
+    assert stage.tasks == []
+
+
 # -- frames -----------------------------------------------------------------------------------
 
 

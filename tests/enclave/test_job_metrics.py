@@ -26,7 +26,8 @@ def told(**rules: Any) -> tuple[list[pb.PeerMessage], JobMetrics]:
         "job-1", ["a"], sent.append,
         metrics=metrics, logs=False, log_bytes=0, on_unwritable=pytest.fail,
     )  # fmt: skip
-    reports.round(Round(1, TaskKind.TRAIN, ("a",), metrics=NUMBERS))
+    counts = dict.fromkeys(NUMBERS, 1)
+    reports.round(Round(1, TaskKind.TRAIN, ("a",), metrics=NUMBERS, metric_sites=counts))
     reports.metrics(1, NUMBERS)
     return sent, metrics
 
@@ -45,6 +46,38 @@ def test_nothing_is_told_that_is_not_declared_to_be(rules: dict[str, Any]) -> No
     assert len(sent) == 2
     assert not any(b"0.5" in m.SerializeToString() for m in sent)
     assert b"Patient 7" in metrics.lines()
+
+
+@pytest.mark.parametrize(
+    ("counts", "sites", "values"),
+    [
+        ({"loss": 2, "accuracy": 1}, 2, [0.5, 0.5]),
+        ({"loss": 1, "accuracy": 1}, 2, [0.5]),
+        ({"loss": 2, "accuracy": 2}, 1, [0.5]),
+        ({}, None, [0.5]),  # published before any site has answered
+    ],
+)
+def test_a_number_of_fewer_sites_than_the_project_asks_for_is_nobodys_to_see(
+    counts: dict[str, int], sites: int | None, values: list[float]
+) -> None:
+    sent: list[pb.PeerMessage] = []
+    names = ("loss", "accuracy")
+    rules = Release(metrics="clear", metric_names=names, minimum_cohort=2)
+    metrics = JobMetrics(rules)
+    reports = Reports(
+        "job-1", ["a", "b"], sent.append,
+        metrics=metrics, logs=False, log_bytes=0, on_unwritable=pytest.fail,
+    )  # fmt: skip
+    reports.round(
+        Round(1, TaskKind.TRAIN, ("a", "b"), metrics={"loss": 0.5, "accuracy": 0.25},
+              metric_sites=counts)
+    )  # fmt: skip
+    reports.metrics(1, {"loss": 0.5}, sites=sites)
+    told = [json.loads(m.report.event)["metrics"] for m in sent if m.report.event]
+    assert [t["loss"] for t in told if "loss" in t] == values
+    lines = [json.loads(line)["metrics"] for line in metrics.lines().splitlines()]
+    assert [t["loss"] for t in lines if "loss" in t] == values
+    assert ("accuracy" in told[0]) == (counts.get("accuracy", 0) >= 2)
 
 
 def test_the_submitter_gets_all_of_them_as_lines() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedgate.codes import Code
 from fedgate.errors import Conflict, Denied, FedgateError, NotFound, SealBroken, Unavailable
 from fedgate.model import Model
 from fedgate_gateway.child.parts import PartTable
@@ -33,6 +34,7 @@ from fedgate_proto.v1 import link_pb2 as pb
 
 MODEL = Model.from_numpy({"w": np.arange(5000, dtype=np.float32)}).to_bytes()
 BUNDLE, REQUEST = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32
+ONE = frozenset("a")
 FACTS = BoxFacts(1, ("a", "b"))
 
 
@@ -65,6 +67,7 @@ def release(
     recipient: RecipientKey,
     *errors: FedgateError,
     cohort: frozenset[str] = frozenset("ab"),
+    everything: frozenset[str] | None = frozenset("ab"),
     **rules: Any,
 ) -> Gateway:
     monkeypatch.setattr(module, "_PAUSE", 0.0)
@@ -78,7 +81,9 @@ def release(
         )  # fmt: skip
         table = PartTable(print, 1 << 30)
         table.add(Message({"t": "part", "k": 1, "s": len(MODEL)}, MODEL))
-        await gate.model(Published(table.get(1), 1, {}, cohort))
+        published = Published(table.get(1), 1, {}, cohort)
+        gate.check(published, everything)
+        await gate.model(published)
         return gateway
 
     return asyncio.run(go())
@@ -105,11 +110,48 @@ def test_a_model_is_clear_only_where_the_project_says_so(
     assert data == MODEL
 
 
-def test_a_model_of_too_few_sites_stays_inside(
-    monkeypatch: pytest.MonkeyPatch, recipient: RecipientKey
+@pytest.mark.parametrize(
+    ("rules", "code"),
+    [
+        ({"minimum_cohort": 2, "artifacts": "never", "logs": "never"}, Code.COHORT_TOO_SMALL),
+        ({"minimum_cohort": 2}, Code.COHORT_TOO_SMALL),
+        ({"artifacts_minimum_cohort": 2}, Code.ARTIFACTS_COHORT_TOO_SMALL),
+        ({"logs_minimum_cohort": 2}, Code.LOGS_COHORT_TOO_SMALL),
+        ({"logs_minimum_cohort": 2, "logs": "clear"}, Code.LOGS_COHORT_TOO_SMALL),
+    ],
+)
+def test_an_output_of_too_few_sites_stays_inside_and_so_do_the_others(
+    monkeypatch: pytest.MonkeyPatch, recipient: RecipientKey, rules: dict[str, Any], code: Code
 ) -> None:
-    with pytest.raises(Denied, match="not released"):
-        release(monkeypatch, recipient, cohort=frozenset("a"), minimum_cohort=2)
+    with pytest.raises(Denied, match="not released") as denied:
+        release(monkeypatch, recipient, cohort=ONE, everything=ONE, **rules)
+    assert denied.value.notice.code is code
+    setting = {Code.ARTIFACTS_COHORT_TOO_SMALL: "artifacts_", Code.LOGS_COHORT_TOO_SMALL: "logs_"}
+    assert f"release.{setting.get(code, '')}minimum_cohort" in str(denied.value)
+
+
+@pytest.mark.parametrize(
+    ("everything", "rules"),
+    [
+        (ONE, {"minimum_cohort": 2, "artifacts": "never", "logs": "never"}),
+        (ONE, {"minimum_cohort": 2, "artifacts_minimum_cohort": 1, "logs_minimum_cohort": 1}),
+        (None, {"minimum_cohort": 2}),  # no site has answered anything
+    ],
+)
+def test_a_model_leaves_where_what_is_of_too_few_sites_does_not_or_may(
+    monkeypatch: pytest.MonkeyPatch,
+    recipient: RecipientKey,
+    everything: frozenset[str] | None,
+    rules: dict[str, Any],
+) -> None:
+    assert release(monkeypatch, recipient, everything=everything, **rules).outputs
+
+
+def test_a_job_needs_as_many_sites_as_what_its_project_releases() -> None:
+    assert Release(minimum_cohort=2).least_sites == 2
+    assert Release(minimum_cohort=2, logs_minimum_cohort=3).least_sites == 3
+    assert Release(minimum_cohort=2, logs_minimum_cohort=3, logs="never").least_sites == 2
+    assert Release(minimum_cohort=2, artifacts_minimum_cohort=1).least_sites == 2
 
 
 @pytest.mark.parametrize("error", [Unavailable("restarting"), NotFound("not yet known")])

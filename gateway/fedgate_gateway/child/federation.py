@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ class ChildFederation:
         self._callbacks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._cancelled = threading.Event()
         self._gone = False
+        self._dispatches = itertools.count(1)
         self.results = self.failures = 0
         threading.Thread(target=self._run_callbacks, name="callbacks", daemon=True).start()
 
@@ -49,12 +51,16 @@ class ChildFederation:
     ) -> Iterator[Result]:
         arrived: queue.SimpleQueue[Result] = queue.SimpleQueue()
         order: list[str] = []
+        number = next(self._dispatches)
         for task in tasks:
             note = notes.task_note(task)
             self._register(task, arrived)
             order.append(task.id)
             try:
-                self._port.send("task", note=note, model=task.model, deadline=deadline)
+                self._port.send(
+                    "task", note=note, model=task.model,
+                    deadline=deadline, dispatch=number, batch=task.batch,
+                )  # fmt: skip
             except FedgateError:
                 self._waiting.pop(task.id, None)
                 raise

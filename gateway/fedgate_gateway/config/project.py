@@ -20,6 +20,7 @@ from fedgate.errors import Denied
 from fedgate.notice import Notice
 from fedgate_gateway.config.base import Section
 
+Output = Literal["model", "artifacts", "logs", "metrics"]
 #: What the name of a metric that is shown in clear looks like.
 METRIC_NAME = r"^[A-Za-z][A-Za-z0-9_./-]{0,63}$"
 
@@ -63,8 +64,16 @@ class Release(Section):
     metric_names: tuple[Annotated[str, Field(pattern=METRIC_NAME)], ...] = Field(
         default=(), max_length=64
     )
-    #: No model leaves that fewer sites than this contributed to.
+    #: Nothing leaves that fewer sites than this stand behind: those that answered in the smallest
+    #: round that it can hold. No job may go on with fewer sites either.
     minimum_cohort: int = Field(default=1, ge=1)
+    #: Another number for one kind of output; none: `minimum_cohort`. Artifacts and the log can hold
+    #: any answer of any site, so 1 accepts, for workloads that ask one site at a time (first
+    #: parameters, cross-site evaluation), that one site's answer leaves in them.
+    artifacts_minimum_cohort: int | None = Field(default=None, ge=1)
+    logs_minimum_cohort: int | None = Field(default=None, ge=1)
+    #: Of a metric: the sites that reported it, in its round.
+    metrics_minimum_cohort: int | None = Field(default=None, ge=1)
     #: The largest archive of artifacts; beyond it the job fails. Frameworks may leave their model
     #: there as well.
     artifact_bytes: int = Field(default=1024 * 1024 * 1024, ge=0)
@@ -75,6 +84,17 @@ class Release(Section):
         """Of model, artifacts, logs and metrics those that whoever has the gateway can read."""
         rules = {name: getattr(self, name) for name in ("model", "artifacts", "logs", "metrics")}
         return tuple(name for name, rule in rules.items() if rule == "clear")
+
+    def minimum(self, output: Output) -> int:
+        """Sites that must stand behind an output of this kind."""
+        own: int | None = None if output == "model" else getattr(self, f"{output}_minimum_cohort")
+        return self.minimum_cohort if own is None else own
+
+    @property
+    def least_sites(self) -> int:
+        """Sites without which nothing could leave that this project releases: a job's least."""
+        kinds: tuple[Output, ...] = ("model", "artifacts", "logs", "metrics")
+        return max(self.minimum(kind) for kind in kinds if getattr(self, kind) != "never")
 
 
 class ProjectConfig(Section):

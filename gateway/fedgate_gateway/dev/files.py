@@ -53,6 +53,11 @@ _PROJECT = """\
 # [gateways] is for the `flwr` command of `fedgate flower connect`: its requests come in at the
 # gateway and are signed there, so whoever runs the gateway could choose what they do. Leave it out
 # where that is too much; `fedgate flower front-door` then signs on the submitter's machine.
+#
+# [release] lets no model out that fewer than two sites stand behind, in any round. Artifacts, log
+# and metrics it does, so that workloads run which ask one site at a time: classic Flower asks one
+# for the first parameters, cross-site evaluation takes in each site's own model. One site's answer
+# can leave in them. Take the three lines out where that is too much.
 """
 
 
@@ -111,6 +116,9 @@ class Writer:
                 "metrics": "clear",
                 "metric_names": list(_METRIC_NAMES),
                 "minimum_cohort": 2,
+                "artifacts_minimum_cohort": 1,
+                "logs_minimum_cohort": 1,
+                "metrics_minimum_cohort": 1,
             },
             "members": {name: {"identity": self._identity(name)} for name in self._sites},
             "enclaves": {ENCLAVE: {"identity": self._identity(ENCLAVE)}},

@@ -29,6 +29,8 @@ _MOST_PENDING = 10_000
 _MOST_WAITING = 5_000
 #: What a coordinator may publish beside a model: numbers, and bytes of their names as JSON.
 _MOST_METRICS, _METRIC_BYTES = 1000, 32 * 1024
+#: A batch's name.
+_BATCH_CHARS = 255
 
 
 Carried = bytes | memoryview | Buffer | Deferred | None
@@ -58,7 +60,7 @@ class Published:
     #: The enclave's own number of its round; 0 where there was none.
     round: int
     metrics: Mapping[str, float]
-    #: Sites whose training in that round stands behind the model.
+    #: Sites that stand behind the model: those of the smallest batch that it can hold.
     cohort: frozenset[str]
 
 
@@ -124,6 +126,7 @@ class Conductor:
             raise InvalidMessage("the coordinator addressed a site outside its job", why=task.site)
         if task.id in self._under_way or len(self._pending) >= _MOST_PENDING:
             raise InvalidMessage("the coordinator reused a task id or has too many tasks")
+        batch, dispatch = _together(incoming.header)
         if incoming.model is not None:
             incoming.model.check()
         key, self._next = f"t{self._next}", self._next + 1
@@ -131,7 +134,8 @@ class Conductor:
         timer = self._loop.call_later(seconds, self._late, key, seconds)
         pending = self._pending[key] = _Pending(task, timer)
         self._under_way.add(task.id)
-        self.cohorts.sent(key, task, [s for s, there in self.online.items() if not there])
+        absent = [s for s, there in self.online.items() if not there]
+        self.cohorts.sent(key, task, batch=batch, dispatch=dispatch, absent=absent)
         if not self.online[task.site]:
             self.fail_task(key, Failure.UNAVAILABLE, f"site {task.site} is not there")
             return
@@ -204,7 +208,7 @@ class Conductor:
         pending.timer.cancel()
         self._under_way.discard(pending.task.id)
         if result.ok:
-            self.cohorts.delivered(key, result.site)
+            self.cohorts.delivered(key, arrays=model is not None)
         else:
             self.cohorts.given_up(key)
         if pending.sent:
@@ -303,6 +307,16 @@ def _numbers(metrics: Mapping[object, object]) -> dict[str, float]:
         return {str(k): float(v) for k, v in metrics.items() if isinstance(v, int | float)}
     except OverflowError as error:
         raise InvalidMessage("the coordinator published no number", why=str(error)) from error
+
+
+def _together(header: Mapping[str, object]) -> tuple[str, int | None]:
+    """What a task was sent out with; raises :class:`InvalidMessage`."""
+    batch, dispatch = header.get("batch", ""), header.get("dispatch")
+    if not isinstance(batch, str) or len(batch) > _BATCH_CHARS or type(dispatch) is bool:
+        raise InvalidMessage("the coordinator's task has a malformed batch")
+    if dispatch is not None and not isinstance(dispatch, int):
+        raise InvalidMessage("the coordinator's task has a malformed dispatch")
+    return batch, dispatch
 
 
 def _check_model(model: Carried) -> None:

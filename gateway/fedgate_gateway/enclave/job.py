@@ -33,7 +33,7 @@ from fedgate_gateway.enclave.conductor import Conductor, Published
 from fedgate_gateway.enclave.dispatcher import Dispatcher
 from fedgate_gateway.enclave.job_log import JobLog
 from fedgate_gateway.enclave.job_metrics import JobMetrics
-from fedgate_gateway.enclave.release import ReleaseGate
+from fedgate_gateway.enclave.release import ReleaseGate, cohort_too_small
 from fedgate_gateway.enclave.reports import Reports
 from fedgate_gateway.enclave.sessions import Sessions
 from fedgate_gateway.governance import SignedRequest
@@ -268,6 +268,7 @@ class EnclaveJob:
         published = self._conductor.published
         gate = self._gate(published)
         self._reports.flush()
+        gate.check(published, self._conductor.cohorts.smallest())
         released: dict[str, Any] = {}
         if published is not None:
             released["model_bytes"] = await gate.model(published)
@@ -334,6 +335,7 @@ class EnclaveJob:
     async def _release_log(self) -> None:
         """A failed job's log is what its author needs most; the gate treats it like any other."""
         gate = self._gate(None)
+        gate.check_log(self._conductor.cohorts.smallest())
         gate.attempts = 1
         async with asyncio.timeout(10):
             await gate.log(self._log)
@@ -403,7 +405,14 @@ class EnclaveJob:
         self._attendance.changed.set()
 
     def _published(self, published: Published) -> None:
-        self._reports.metrics(published.round, published.metrics)
+        """A model that too few sites stand behind ends the job at once: it could never leave."""
+        least, cohort = self._project.release.minimum("model"), published.cohort
+        if published.model is not None and 0 < len(cohort) < least:
+            self._fail(cohort_too_small("model", len(cohort), least))
+            return
+        everything = self._conductor.cohorts.smallest()
+        sites = None if everything is None else len(everything)
+        self._reports.metrics(published.round, published.metrics, sites=sites)
 
     # -- Sites, for the conductor --------------------------------------------------------------
 

@@ -19,8 +19,16 @@ class JobMetrics:
 
     def __init__(self, rules: Release) -> None:
         self._declared = frozenset(rules.metric_names) if rules.metrics == "clear" else frozenset()
+        self._least = rules.minimum("metrics")
         self._lines = bytearray()
         self._left_out = 0
+
+    def of_enough(
+        self, metrics: Mapping[str, float], sites: Mapping[str, int]
+    ) -> tuple[dict[str, float], int]:
+        """Those that enough ``sites`` stand behind, and how many that leaves out."""
+        kept = {n: v for n, v in metrics.items() if sites.get(n, 0) >= self._least}
+        return kept, len(metrics) - len(kept)
 
     def clear(self, metrics: Mapping[str, float]) -> tuple[dict[str, float | None], int]:
         """What everybody may see, and how many values that leaves out.

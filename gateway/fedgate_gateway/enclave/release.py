@@ -8,7 +8,7 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from fedgate.codes import Code
 from fedgate.errors import Conflict, Denied, NotFound, Unavailable
 from fedgate.notice import Notice
 from fedgate_gateway.config import Release
+from fedgate_gateway.config.project import Output
 from fedgate_gateway.enclave.conductor import Published
 from fedgate_gateway.enclave.job_log import JobLog
 from fedgate_gateway.link.cargo import upload_output
@@ -31,6 +32,16 @@ _ATTEMPTS, _PAUSE, _LINK_SECONDS = 5, 1.0, 60.0
 _MOST_FILES = 20_000
 #: Bytes of a file that tell whether it is worth compressing.
 _SAMPLE = 64 * 1024
+_TOO_SMALL: Mapping[str, Code] = {
+    "model": Code.COHORT_TOO_SMALL,
+    "artifacts": Code.ARTIFACTS_COHORT_TOO_SMALL,
+    "logs": Code.LOGS_COHORT_TOO_SMALL,
+}
+_SAID: Mapping[str, str] = {
+    "model": "model is",
+    "artifacts": "job's artifacts are",
+    "logs": "job's log is",
+}
 
 
 @dataclass
@@ -48,24 +59,27 @@ class ReleaseGate:
     facts: BoxFacts
     attempts: int = _ATTEMPTS
 
-    def check_cohort(self, published: Published) -> None:
-        """Raises :class:`Denied` for a model that too few sites contributed to."""
-        if len(published.cohort) < self.rules.minimum_cohort:
-            raise Denied(
-                "the model is not released",
-                why=f"{len(published.cohort)} sites contributed, "
-                f"the project asks for {self.rules.minimum_cohort}",
-                notice=Notice(
-                    Code.COHORT_TOO_SMALL,
-                    {
-                        "contributed": len(published.cohort),
-                        "least": self.rules.minimum_cohort,
-                    },
-                ),
-            )
+    def check(self, published: Published | None, everything: frozenset[str] | None) -> None:
+        """Raises :class:`Denied` for the first output that too few sites stand behind.
+
+        Before anything leaves: a job is released as a whole or not at all.
+        """
+        if published is not None:
+            self._check("model", published.cohort)
+        self._check("artifacts", everything)
+        self._check("logs", everything)
+
+    def check_log(self, everything: frozenset[str] | None) -> None:
+        """The same of a log that leaves alone."""
+        self._check("logs", everything)
+
+    def _check(self, output: Output, cohort: frozenset[str] | None) -> None:
+        """``cohort``: None where nothing of any site can be in it."""
+        least = self.rules.minimum(output)
+        if cohort is not None and len(cohort) < least and getattr(self.rules, output) != "never":
+            raise cohort_too_small(output, len(cohort), least)
 
     async def model(self, published: Published) -> int:
-        self.check_cohort(published)
         if published.model is None:
             return 0
         view = published.model.view
@@ -129,6 +143,20 @@ class ReleaseGate:
     async def _link_up(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.link.up.wait(), _LINK_SECONDS)
+
+
+def cohort_too_small(output: Output, sites: int, least: int) -> Denied:
+    """Why an output stays inside, with the setting that decides."""
+    code = _TOO_SMALL[output]
+    notice = Notice(code, {"contributed": sites, "least": least})
+    setting = "minimum_cohort" if output == "model" else f"{output}_minimum_cohort"
+    return Denied(
+        f"the {_SAID[output]} not released",
+        why=f"the smallest round that can be in it was answered by {sites} sites, the project asks "
+        f"for {least}",
+        remedy=f"see release.{setting} in the project file",
+        notice=notice,
+    )
 
 
 async def _aiter(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

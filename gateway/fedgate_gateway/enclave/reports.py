@@ -68,9 +68,10 @@ class Reports:
             self._audit("frames.passed", **row)
 
     def round(self, finished: Round) -> None:
-        self._metrics.keep(finished.number, str(finished.kind), finished.metrics)
-        metrics, left_out = self._metrics.clear(finished.metrics)
-        told = replace(finished, metrics_left_out=finished.metrics_left_out + left_out)
+        enough, few = self._metrics.of_enough(finished.metrics, finished.metric_sites)
+        self._metrics.keep(finished.number, str(finished.kind), enough)
+        metrics, left_out = self._metrics.clear(enough)
+        told = replace(finished, metrics_left_out=finished.metrics_left_out + few + left_out)
         self._event("round", **round_record.event(told, metrics))
         for entry in round_record.entries(told, metrics):
             self._audit(round_record.kind_of(told), **entry)
@@ -105,12 +106,19 @@ class Reports:
             return
         self._send(pb.PeerMessage(report=pb.JobReport(job=self._job, event=event.text)))
 
-    def metrics(self, number: int, metrics: Mapping[str, float]) -> None:
-        """What the coordinator published."""
-        self._metrics.keep(number, "published", metrics)
-        told, left_out = self._metrics.clear(metrics)
+    def metrics(
+        self, number: int, metrics: Mapping[str, float], *, sites: int | None = None
+    ) -> None:
+        """What the coordinator published; ``sites``: fewest behind anything that it can know,
+        None where no site has answered yet.
+        """
+        enough, few = dict(metrics), 0
+        if sites is not None:
+            enough, few = self._metrics.of_enough(metrics, dict.fromkeys(metrics, sites))
+        self._metrics.keep(number, "published", enough)
+        told, left_out = self._metrics.clear(enough)
         if told:
-            self._event("metrics", round=number, metrics=told, metrics_left_out=left_out)
+            self._event("metrics", round=number, metrics=told, metrics_left_out=few + left_out)
 
     def log(self, data: bytes) -> None:
         """Coordinator output; whole lines go out, a few times a second."""

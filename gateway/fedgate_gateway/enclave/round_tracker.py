@@ -37,6 +37,7 @@ class _Open:
     failed: dict[str, Failure] = field(default_factory=dict)
     unreached: dict[str, Failure] = field(default_factory=dict)
     sums: dict[str, tuple[float, float]] = field(default_factory=dict)  # name -> (sum, weight)
+    metric_sites: dict[str, set[str]] = field(default_factory=dict)  # name -> who reported it
     metric_bytes: int = 0
     metrics_left_out: int = 0
     tasks: int = 0
@@ -141,6 +142,7 @@ class RoundTracker:
                     current.metrics_left_out += 1
                     continue
                 current.metric_bytes += size
+            current.metric_sites.setdefault(name, set()).add(result.site)
             total, weights = current.sums.get(name, (0.0, 0.0))
             current.sums[name] = (total + value * weight, weights + weight)
 
@@ -199,6 +201,7 @@ class RoundTracker:
                 unreached=current.unreached,
                 abandoned=tuple(dict.fromkeys(current.waiting.values())),
                 metrics={k: total / weight for k, (total, weight) in current.sums.items()},
+                metric_sites={k: len(sites) for k, sites in current.metric_sites.items()},
                 metrics_left_out=current.metrics_left_out,
                 tasks=current.tasks,
                 answers=current.answers,
