@@ -120,6 +120,7 @@ def gateway_config(data: Path) -> GatewayConfig:
         projects={
             "health": GatewayProject(sites=("site-1", "site-2", "site-3")),
             "other": GatewayProject(sites=("site-9",)),
+            "two": GatewayProject(sites=("site-1", "site-2", "site-3"), minimum_cohort=2),
         },
         limits=GatewayLimits(bundle_bytes=BUNDLE_LIMIT, unpacked_bytes=1_000_000),
     )

@@ -209,6 +209,16 @@ def test_a_workload_may_ask_for_sites_and_their_number(state, submit):
         submit(bundle=asking, min_sites=1)
 
 
+def test_a_job_of_fewer_sites_than_its_project_asks_for_is_refused_with_both_numbers(state, submit):
+    with pytest.raises(InvalidMessage, match=r"min_sites is 1.*project asks for 2"):
+        submit("two", min_sites=1)
+    with pytest.raises(InvalidMessage, match=r"has 1 sites.*project asks for 2"):
+        submit("two", sites=("site-1",))
+    assert state.jobs.list().jobs == ()
+    assert submit("two").min_sites == 2
+    assert submit("two", min_sites=3).min_sites == 3
+
+
 def test_a_workload_that_names_a_site_which_the_project_lacks_is_told_so_first(submit):
     """Whatever was chosen: neither adding the site nor leaving the choice out would help."""
     from fedgate.bundle import pack_files

@@ -26,7 +26,7 @@ from fedgate.errors import (
 )
 from fedgate.manifest import Manifest
 from fedgate_gateway.attestation import Claims
-from fedgate_gateway.config import Dataset, Member, ProjectConfig, SiteConfig
+from fedgate_gateway.config import Dataset, Member, ProjectConfig, Release, SiteConfig
 from fedgate_gateway.governance import JobRequest, sign_request
 from fedgate_gateway.inspection import InspectionProcess, Inspector
 from fedgate_gateway.link.spec import Spec
@@ -58,11 +58,14 @@ def member(key: Ed25519PrivateKey) -> Member:
     return Member(identity=base64.b64encode(raw).decode())
 
 
-def decider(folder: Path, policy: str = OPEN, **changes: Any) -> Decider:
+def decider(
+    folder: Path, policy: str = OPEN, release: Release | None = None, **changes: Any
+) -> Decider:
     members = {name: Member(identity="A" * 43 + "=") for name in ("a", "b")}
     project = ProjectConfig(
         name="demo", members=members, recipients=(fingerprint(RECIPIENT),),
         submitters={"me": member(SIGNER)}, gateways={"gate": member(GATEWAY)},
+        release=release or Release(),
     )  # fmt: skip
     return Decider(config(folder, policy, **changes), {"demo": project})
 
@@ -318,6 +321,52 @@ def test_a_job_with_fewer_sites_than_its_workload_needs_is_denied(tmp_path: Path
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
     with pytest.raises(Denied, match="needs at least 2 sites"):
         before(decider(tmp_path), spec(), replace(manifest, min_sites=2))
+
+
+ONE_SITE_IN_ARTIFACTS = Release(
+    minimum_cohort=2, artifacts_minimum_cohort=1, logs_minimum_cohort=1, metrics_minimum_cohort=1
+)
+
+
+@pytest.mark.parametrize(
+    ("release", "job", "sites", "least"),
+    [
+        (Release(minimum_cohort=2), {}, 1, 2),
+        (Release(minimum_cohort=2), {"sites": ("a",), "min_sites": 1}, 1, 2),
+        (Release(minimum_cohort=3), {"min_sites": 2}, 2, 3),
+        (Release(logs_minimum_cohort=3), {"min_sites": 2}, 2, 3),
+        (ONE_SITE_IN_ARTIFACTS, {}, 1, 2),
+    ],
+)
+def test_a_job_that_could_go_on_with_fewer_sites_than_its_project_releases_is_denied(
+    tmp_path: Path, release: Release, job: dict[str, Any], sites: int, least: int
+) -> None:
+    manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
+    with pytest.raises(Denied, match="too few for its project") as denied:
+        before(decider(tmp_path, release=release), spec(**job), manifest)
+    assert denied.value.notice.numbers == {"min_sites": sites, "least": least}
+
+
+def test_where_a_submitter_leaves_the_minimum_open_it_is_the_projects(tmp_path: Path) -> None:
+    manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
+    site = decider(tmp_path, release=Release(minimum_cohort=2))
+    open_ = honest_but(replace(spec(), min_sites=None))  # type: ignore[arg-type]
+    before(site, replace(open_, min_sites=2), manifest)
+    with pytest.raises(Denied, match="too few for its project"):
+        before(site, replace(open_, min_sites=1), manifest)
+
+
+def test_a_policy_sees_how_many_sites_stand_behind_each_output(tmp_path: Path) -> None:
+    rule = (
+        OPEN
+        + """forbid(principal, action == Action::"join", resource)
+                     when { context.release.artifacts_minimum_cohort < 2 };"""
+    )
+    manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
+    two = spec(min_sites=2)
+    before(decider(tmp_path, rule, Release(minimum_cohort=2)), two, manifest)
+    with pytest.raises(Denied, match="does not take part"):
+        before(decider(tmp_path, rule, ONE_SITE_IN_ARTIFACTS), two, manifest)
 
 
 def test_a_policy_sees_who_signed(tmp_path: Path) -> None:

@@ -43,12 +43,14 @@ def question(
 ) -> Request:
     """Inspect the workload (its code does not run) and put it into words that policies know."""
     bundle, manifest = _inspect(workload, profile)
+    rules = Release() if project_file is None else load_config(ProjectConfig, project_file).release
+    least = max(manifest.min_sites, rules.least_sites)
     facts = WorkloadFacts.of(
         manifest,
         name=manifest.name,
         bundle=bundle,
         sites=tuple(sites),
-        min_sites=manifest.min_sites if min_sites is None else min_sites,
+        min_sites=least if min_sites is None else min_sites,
         config=config,
         task_seconds=task_seconds,
         request="sha256:" + "0" * 64,
@@ -56,7 +58,6 @@ def question(
     )
     if action == "submit":
         return SubmitRequest(submitter, project, facts, tuple(datasets)).to_request()
-    rules = Release() if project_file is None else load_config(ProjectConfig, project_file).release
     return JoinRequest(
         project=project,
         site=site,
@@ -64,9 +65,7 @@ def question(
         submitter=submitter,
         workload=facts,
         evidence=EvidenceFacts(evidence, hardware=evidence != "simulated", sandbox=sandbox),
-        release=ReleaseFacts(
-            rules.model, rules.artifacts, rules.logs, rules.metrics, rules.minimum_cohort
-        ),
+        release=ReleaseFacts.of(rules),
         datasets=tuple(datasets),
         labels=tuple(labels),
     ).to_request()

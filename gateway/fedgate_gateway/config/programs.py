@@ -100,6 +100,9 @@ class GatewayProject(Section):
 
     #: Sites that jobs of this project may name.
     sites: tuple[str, ...]
+    #: As in the project file: what it asks for, of the outputs that it releases, at most. Jobs that
+    #: could go on with fewer sites are refused at once; sites and enclave refuse them in any case.
+    minimum_cohort: int = Field(default=1, ge=1)
     #: Cedar policy that is asked on submission; none: what the sites say counts alone.
     policy: ConfigPath | None = None
     #: What a job gets that comes through a front door and names no datasets itself: a framework's

@@ -70,7 +70,7 @@ def settle(inspected: Inspected, signed: SignedSubmission, project: GatewayProje
         manifest=manifest,
         sites=sites,
         datasets=asked.datasets,
-        min_sites=_min_sites(asked, manifest, sites),
+        min_sites=_min_sites(asked, manifest, sites, project.minimum_cohort),
         config=asked.config,
         task_seconds=asked.task_seconds,
         request=signed.digest,
@@ -134,8 +134,11 @@ def _named(sites: Sequence[str]) -> str:
     return f"site {', '.join(map(repr, sites[:5]))}"
 
 
-def _min_sites(asked: JobRequest, manifest: Manifest, sites: tuple[str, ...]) -> int:
-    needed = manifest.min_sites if asked.min_sites is None else asked.min_sites
+def _min_sites(asked: JobRequest, manifest: Manifest, sites: tuple[str, ...], cohort: int) -> int:
+    """``cohort``: sites without which the project releases nothing."""
+    _check_cohort(asked, sites, cohort)
+    least = max(manifest.min_sites, cohort)
+    needed = least if asked.min_sites is None else asked.min_sites
     if not 1 <= needed <= len(sites):
         raise InvalidMessage(
             f"at least {needed} sites are asked for, {len(sites)} are chosen",
@@ -147,6 +150,22 @@ def _min_sites(asked: JobRequest, manifest: Manifest, sites: tuple[str, ...]) ->
             remedy="leave min_sites out, or raise it",
         )
     return needed
+
+
+def _check_cohort(asked: JobRequest, sites: tuple[str, ...], cohort: int) -> None:
+    rule = f"project {asked.project!r} releases nothing that fewer than {cohort} sites stand behind"
+    if len(sites) < cohort:
+        raise InvalidMessage(
+            f"the job has {len(sites)} sites, its project asks for {cohort}",
+            why=f"{rule}: its minimum_cohort",
+            remedy=f"choose at least {cohort} sites",
+        )
+    if asked.min_sites is not None and asked.min_sites < cohort:
+        raise InvalidMessage(
+            f"min_sites is {asked.min_sites}, the job's project asks for {cohort}",
+            why=f"{rule}: its minimum_cohort",
+            remedy=f"leave min_sites out, or raise it to {cohort}",
+        )
 
 
 def _check_overrides(config: Mapping[str, Scalar], manifest: Manifest) -> None:

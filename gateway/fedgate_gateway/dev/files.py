@@ -93,6 +93,7 @@ class Writer:
             "projects": {
                 PROJECT: {
                     "sites": list(self._sites),
+                    "minimum_cohort": 2,
                     "policy": "policies/gateway.cedar",
                     "datasets": front_door_datasets(self._datasets),
                 }

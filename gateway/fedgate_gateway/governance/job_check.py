@@ -33,8 +33,9 @@ def check_job(
     """Raises :class:`Denied` with the first field that differs from what was signed.
 
     ``members`` are the sites of the verifier's own project file; ``workload_name`` and
-    ``workload_min_sites`` are what the verifier itself read in the bundle. They hold where the
-    submitter left sites, name or minimum open. ``task_seconds`` None and 0 both say: no own limit.
+    ``workload_min_sites`` are what the verifier itself read in the bundle, or what its project asks
+    for where that is more. They hold where the submitter left sites, name or minimum open.
+    ``task_seconds`` None and 0 both say: no own limit.
     """
     asked = signed.request
     for what, job, wanted in (

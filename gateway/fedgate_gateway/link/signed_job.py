@@ -36,8 +36,11 @@ def verify_job(
 ) -> None:
     """Field by field; ``manifest`` is what the caller read in the bundle by itself.
 
-    Raises :class:`Denied` for the first difference.
+    Raises :class:`Denied` for the first difference, and for a job of fewer sites than the project
+    releases anything of.
     """
+    least = project.release.least_sites
+    _check_cohort(spec, least)
     check_job(
         signed,
         project=spec.project,
@@ -52,7 +55,7 @@ def verify_job(
         recipient_fingerprint=fingerprint(spec.recipient) if spec.recipient else "",
         members=project.members,
         workload_name=manifest.name,
-        workload_min_sites=manifest.min_sites,
+        workload_min_sites=max(manifest.min_sites, least),
     )
     if spec.min_sites < manifest.min_sites:
         raise Denied(
@@ -60,4 +63,18 @@ def verify_job(
             why=f"the job goes on with {spec.min_sites}",
             remedy="submit it with more sites",
             notice=Notice(Code.REQUEST_CHANGED),
+        )
+
+
+def _check_cohort(spec: Spec, least: int) -> None:
+    """Nothing could leave of a job that goes on with fewer: better refused than run for nothing."""
+    fewest = min(spec.min_sites, len(spec.sites))
+    if fewest < least:
+        raise Denied(
+            f"the job may go on with {fewest} sites, too few for its project",
+            why=f"min_sites is {spec.min_sites}, of {len(spec.sites)} sites; by its project file "
+            f"{spec.project} releases nothing of fewer than {least}",
+            remedy=f"submit it with at least {least} sites and --min-sites {least}; the gateway "
+            "says so at once where its minimum_cohort for the project is that of the project file",
+            notice=Notice(Code.TOO_FEW_FOR_PROJECT, {"min_sites": fewest, "least": least}),
         )

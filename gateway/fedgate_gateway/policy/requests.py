@@ -9,6 +9,7 @@ from typing import Any
 
 from fedgate.manifest import Manifest
 from fedgate.task import Scalar
+from fedgate_gateway.config import Release
 from fedgate_gateway.policy.decision import Decision
 from fedgate_gateway.policy.engine import Policy, Request, Uid
 from fedgate_gateway.policy.settings import SETTINGS, settings_entity
@@ -111,7 +112,23 @@ class ReleaseFacts:
     artifacts: str = "sealed"
     logs: str = "sealed"
     metrics: str = "clear"
-    minimum_cohort: int = 1
+    minimum_cohort: int = 1  # of the model; of the others, what counts for them
+    artifacts_minimum_cohort: int = 1
+    logs_minimum_cohort: int = 1
+    metrics_minimum_cohort: int = 1
+
+    @classmethod
+    def of(cls, rules: Release) -> ReleaseFacts:
+        return cls(
+            model=rules.model,
+            artifacts=rules.artifacts,
+            logs=rules.logs,
+            metrics=rules.metrics,
+            minimum_cohort=rules.minimum("model"),
+            artifacts_minimum_cohort=rules.minimum("artifacts"),
+            logs_minimum_cohort=rules.minimum("logs"),
+            metrics_minimum_cohort=rules.minimum("metrics"),
+        )
 
 
 @dataclass(frozen=True)

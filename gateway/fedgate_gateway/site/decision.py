@@ -188,9 +188,7 @@ class Decider:
                 signed_by=signed.signed_by,
             ),
             evidence=evidence,
-            release=ReleaseFacts(
-                rules.model, rules.artifacts, rules.logs, rules.metrics, rules.minimum_cohort
-            ),
+            release=ReleaseFacts.of(rules),
             datasets=spec.datasets,
             labels=tuple(sorted(labels)),
         )
