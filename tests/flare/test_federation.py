@@ -89,8 +89,8 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
             .replace("context.release.minimum_cohort >= 2", "true")
         )
     # A model that the sites pass on is, for whoever had it before, the last one's own update.
-    path = made.layout.project
-    path.write_text(path.read_text().replace("minimum_cohort = 2", "minimum_cohort = 1"))
+    for path in (made.layout.project, made.layout.gateway):
+        path.write_text(path.read_text().replace("minimum_cohort = 2", "minimum_cohort = 1"))
     path = made.layout.enclave
     limits = f"max_jobs = 4\njob_seconds = {JOB_SECONDS}\nscratch_bytes = {SCRATCH_BYTES}\n"
     path.write_text(limits + path.read_text())

@@ -210,9 +210,9 @@ def test_a_workload_may_ask_for_sites_and_their_number(state, submit):
 
 
 def test_a_job_of_fewer_sites_than_its_project_asks_for_is_refused_with_both_numbers(state, submit):
-    with pytest.raises(InvalidMessage, match=r"min_sites is 1.*project asks for 2"):
+    with pytest.raises(Denied, match=r"project asks for 2 sites, min_sites is 1"):
         submit("two", min_sites=1)
-    with pytest.raises(InvalidMessage, match=r"has 1 sites.*project asks for 2"):
+    with pytest.raises(Denied, match=r"project asks for 2 sites, 1 are chosen"):
         submit("two", sites=("site-1",))
     assert state.jobs.list().jobs == ()
     assert submit("two").min_sites == 2

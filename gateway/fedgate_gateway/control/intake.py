@@ -35,6 +35,7 @@ from fedgate_gateway.control.signed_submission import SignedSubmission, read_sig
 from fedgate_gateway.control.submission import (
     SubmitPolicy,
     bundle_limits,
+    check_cohort,
     check_idempotency_key,
     check_policy,
     request_hash,
@@ -126,6 +127,7 @@ class Intake:
         submission = settle(inspected, signed, project)
         try:
             decision = check_policy(submission, self.policy)
+            check_cohort(submission, self.projects[submission.project].minimum_cohort)
             check_guards(submission, self.site_guard)
             return submission, decision
         except Denied as error:

@@ -98,6 +98,26 @@ def check_policy(submission: Submission, policy: SubmitPolicy) -> PolicyDecision
     return PolicyDecision(True, reasons)
 
 
+def check_cohort(submission: Submission, cohort: int) -> None:
+    """Raises :class:`Denied` for a job of fewer sites than its project releases anything of."""
+    why = (
+        f"project {submission.project!r} releases nothing that fewer than {cohort} sites stand "
+        "behind: its minimum_cohort"
+    )
+    if len(submission.sites) < cohort:
+        raise Denied(
+            f"the job's project asks for {cohort} sites, {len(submission.sites)} are chosen",
+            why=why,
+            remedy=f"choose at least {cohort} sites",
+        )
+    if submission.min_sites < cohort:
+        raise Denied(
+            f"the job's project asks for {cohort} sites, min_sites is {submission.min_sites}",
+            why=why,
+            remedy=f"leave min_sites out, or raise it to {cohort}",
+        )
+
+
 def request_hash(archive: bytes, options: SubmitOptions) -> bytes:
     """SHA-256 of everything that makes two submissions the same."""
     parts = (archive, options.request, options.recipient or b"")
@@ -135,9 +155,8 @@ def _named(sites: Sequence[str]) -> str:
 
 
 def _min_sites(asked: JobRequest, manifest: Manifest, sites: tuple[str, ...], cohort: int) -> int:
-    """``cohort``: sites without which the project releases nothing."""
-    _check_cohort(asked, sites, cohort)
-    least = max(manifest.min_sites, cohort)
+    """``cohort``: sites without which the project releases nothing; :func:`check_cohort` judges."""
+    least = max(manifest.min_sites, min(cohort, len(sites)))
     needed = least if asked.min_sites is None else asked.min_sites
     if not 1 <= needed <= len(sites):
         raise InvalidMessage(
@@ -150,22 +169,6 @@ def _min_sites(asked: JobRequest, manifest: Manifest, sites: tuple[str, ...], co
             remedy="leave min_sites out, or raise it",
         )
     return needed
-
-
-def _check_cohort(asked: JobRequest, sites: tuple[str, ...], cohort: int) -> None:
-    rule = f"project {asked.project!r} releases nothing that fewer than {cohort} sites stand behind"
-    if len(sites) < cohort:
-        raise InvalidMessage(
-            f"the job has {len(sites)} sites, its project asks for {cohort}",
-            why=f"{rule}: its minimum_cohort",
-            remedy=f"choose at least {cohort} sites",
-        )
-    if asked.min_sites is not None and asked.min_sites < cohort:
-        raise InvalidMessage(
-            f"min_sites is {asked.min_sites}, the job's project asks for {cohort}",
-            why=f"{rule}: its minimum_cohort",
-            remedy=f"leave min_sites out, or raise it to {cohort}",
-        )
 
 
 def _check_overrides(config: Mapping[str, Scalar], manifest: Manifest) -> None:

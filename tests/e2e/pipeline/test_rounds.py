@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,3 +80,45 @@ def test_a_stopped_enclave_leaves_no_round_that_nobody_ran(bench: Any) -> None:
     finally:
         bench.federation.programs["enclave-1"].start()
     assert bench.wait(job)["state"] == "failed"
+
+
+#: A workload that goes on with the first answer of its second round, and evaluates nothing.
+_HASTY = """
+from fedgate_plain import adapter
+real = adapter._round
+def once(federation, kind, number, model, config):
+    if kind == "evaluate":
+        return ()
+    if number == 1:
+        return real(federation, kind, number, model, config)
+    tasks = [adapter.Task(s.name, s.name, kind, number, model=model, config=config)
+             for s in federation.sites()]
+    return [next(iter(federation.dispatch(tasks, ordered=False)))]
+adapter._round = once"""
+
+
+def test_with_all_sites_but_one_cut_off_after_a_round_no_model_leaves(
+    bench: Any, tmp_path: Path
+) -> None:
+    """It would be that site's own update, although three sites have contributed to the job."""
+    go_on = tmp_path / "go-on"
+    wait = f"while number and not os.path.exists({str(go_on)!r}): time.sleep(0.02)"
+    training = "print('in round', number + 1, flush=True)"
+    job = bench.submit(workload(initial=_HASTY, train=f"{training}\n{wait}"))
+    state = bench.federation.layout.state
+    logs = [state(site) / "logs" / f"{job}.log" for site in bench.federation.sites]
+    bench.until(lambda: all(p.exists() and "in round 2" in p.read_text() for p in logs), 60)
+    bench.order(cut=["site-2", "site-3"])
+    try:
+        go_on.touch()
+        ended = bench.wait(job, 60)
+    finally:
+        bench.order()
+    assert ended["state"] == "failed", ended
+    assert "it can hold: 1, release.minimum_cohort of the project: 2" in ended["reason"]
+    assert {o["kind"] for o in bench.federation.client.outputs(job)} <= {"log"}
+    assert bench.audit(job, "released") == []
+    (first,) = rounds(bench, job)
+    (second,) = bench.until(lambda: rounds(bench, job, "round.abandoned"))
+    assert sorted(first["answered"]) == ["site-1", "site-2", "site-3"]
+    assert second["answered"] == ["site-1"]

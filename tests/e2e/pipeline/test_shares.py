@@ -36,7 +36,7 @@ def greedy(bench: Any, said: str, times: int, **what: Any) -> str:
     log = bench.federation.layout.log(GREEDY)
     before = log.read_text().count(said)
     bench.order(site=what)
-    job = bench.submit(bench.small, sites=["site-1", GREEDY], min_sites=1, task_seconds=30)
+    job = bench.submit(bench.small, sites=["site-1", GREEDY], task_seconds=30)
     bench.until(lambda: log.read_text().count(said) >= before + times)
     bench.order()
     return str(job)

@@ -131,6 +131,8 @@ class Letters:
     def __call__(self, letter: pb.Letter) -> list[pb.Letter]:
         record("recorded-letters", letter.SerializeToString())
         record("recorded-headers", letter.data[:HEADER])
+        if letter.site in ORDERS.look().get("cut", ()):
+            return []
         held = self.held.get(letter.site)
         if held is not None and way_of(held) == way_of(letter):
             return [letter, self.held.pop(letter.site)]
