@@ -70,7 +70,7 @@ class Recorder:
 class Stage:
     """A conductor of the sites a, b and c; tasks may take 100 seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, resends: bool = False) -> None:
         self.clock = Clock()
         self.child = Recorder()
         self.rounds: list[Round] = []
@@ -85,7 +85,7 @@ class Stage:
         real, module.asyncio.get_running_loop = module.asyncio.get_running_loop, lambda: self.clock
         try:
             self.conductor = Conductor(
-                ["a", "b", "c"], self, task_seconds=100,
+                ["a", "b", "c"], self, task_seconds=100, resends=resends,
                 on_round=self.rounds.append, on_publish=self.published.append,
             )  # fmt: skip
         finally:
@@ -128,5 +128,5 @@ def stage() -> Stage:
 
 
 @pytest.fixture(scope="session")
-def new_stage() -> Callable[[], Stage]:
+def new_stage() -> Callable[..., Stage]:
     return Stage

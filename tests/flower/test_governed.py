@@ -103,7 +103,9 @@ def test_a_reviewer_sees_what_an_app_runs_and_depends_on(
     assert "depends on flwr>=1.41,<2,numpy,a-package-that-nobody-has>=2" in shown
     assert "made for flower <2,>=1.41" in shown
     assert "worker remembering.client_app:app" in shown
-    assert "site-1 denied site site-1 does not have what this workload depends on" in shown
+    # The first denial is one too many: the other site may not have answered yet.
+    assert "denied site site-" in shown
+    assert "does not have what this workload depends on" in shown
 
 
 def test_an_app_for_another_flower_is_refused_when_it_is_submitted(

@@ -74,6 +74,12 @@ class Release(Section):
     logs_minimum_cohort: int | None = Field(default=None, ge=1)
     #: Of a metric: the sites that reported it, in its round.
     metrics_minimum_cohort: int | None = Field(default=None, ge=1)
+    #: When fewer sites are left than a running job needs, `minimum_cohort` at least: "stop", or
+    #: "wait" for sites to come back. Their tasks are sent again; meanwhile the coordinator does not
+    #: hear that they are away, and an enclave keeps the models of their tasks.
+    below_cohort: Literal["stop", "wait"] = "stop"
+    #: How long a job waits for them until it stops.
+    cohort_wait_seconds: float = Field(default=600, gt=0, le=7 * 24 * 3600)
     #: The largest archive of artifacts; beyond it the job fails. Frameworks may leave their model
     #: there as well.
     artifact_bytes: int = Field(default=1024 * 1024 * 1024, ge=0)

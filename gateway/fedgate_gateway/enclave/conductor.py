@@ -49,7 +49,12 @@ class Sites(Protocol):
 class _Pending:
     task: Task  # without its model; its id is the coordinator's
     timer: asyncio.TimerHandle
-    sent: bool = False
+    seconds: float
+    counted: bool = False  # as a task of its round
+    #: Kept until there is a result, where sites are waited for.
+    note: bytes = b""
+    model: Part | None = None
+    sent: bool = False  # in the site's session of now
 
 
 @dataclass
@@ -77,10 +82,14 @@ class Conductor:
         links: Sites,
         *,
         task_seconds: float,
+        resends: bool = False,
         on_round: Callable[[Round], None],
         on_publish: Callable[[Published], None] = lambda _published: None,
     ) -> None:
+        """``resends``: keep what a task is sent with, for :meth:`wait_for`."""
         self.online = dict.fromkeys(sites, True)
+        self._away: set[str] = set()  # waited for: to the coordinator they are there
+        self._resends = resends
         self._returning: set[str] = set()
         self.published: Published | None = None
         self.cohorts = Cohorts()
@@ -132,23 +141,35 @@ class Conductor:
         key, self._next = f"t{self._next}", self._next + 1
         seconds = self._seconds(incoming.header.get("deadline"))
         timer = self._loop.call_later(seconds, self._late, key, seconds)
-        pending = self._pending[key] = _Pending(task, timer)
+        pending = self._pending[key] = _Pending(task, timer, seconds)
         self._under_way.add(task.id)
         absent = [s for s, there in self.online.items() if not there]
         self.cohorts.sent(key, task, batch=batch, dispatch=dispatch, absent=absent)
         if not self.online[task.site]:
             self.fail_task(key, Failure.UNAVAILABLE, f"site {task.site} is not there")
             return
-        ours = replace(task, id=key)
-        note = notes.task_note(ours)
-        size = len(note) + (len(incoming.model.view) if incoming.model else 0)
+        note = notes.task_note(replace(task, id=key))
+        if self._resends:
+            pending.note, pending.model = note, incoming.model
+            if incoming.model is not None:
+                incoming.model.hold()
+        if task.site in self._away:
+            timer.cancel()
+        else:
+            self._send(key, pending, note, incoming.model)
+
+    def _send(self, key: str, pending: _Pending, note: bytes, model: Part | None) -> None:
+        task = pending.task
         try:
-            self._links.send_task(ours, note, incoming.model)
+            self._links.send_task(replace(task, id=key), note, model)
         except FedgateError as error:
             self.fail_task(key, Failure.UNAVAILABLE, str(error))
-        if key in self._pending:
-            pending.sent = True
-            self.rounds.sent(key, task, size)
+        if key not in self._pending:
+            return
+        pending.sent = True
+        if not pending.counted:
+            pending.counted = True
+            self.rounds.sent(key, task, len(note) + (len(model.view) if model else 0))
 
     def _seconds(self, wanted: object) -> float:
         if not isinstance(wanted, int | float) or math.isnan(wanted) or wanted < 0:
@@ -211,7 +232,9 @@ class Conductor:
             self.cohorts.delivered(key, arrays=model is not None)
         else:
             self.cohorts.given_up(key)
-        if pending.sent:
+        if pending.model is not None:
+            pending.model.release()
+        if pending.counted:
             self.rounds.settled(key, result, size)
             self._watch_idle()
         elif result.error is not None:
@@ -244,7 +267,7 @@ class Conductor:
     # -- sites come and go -------------------------------------------------------------------
 
     def fail_site_tasks(self, site: str, reason: str) -> None:
-        for task in [t for t, p in self._pending.items() if p.task.site == site]:
+        for task in self._of(site):
             self.fail_task(task, Failure.UNAVAILABLE, reason)
 
     def lose(self, site: str, reason: str, *, returning: bool = False) -> None:
@@ -252,6 +275,11 @@ class Conductor:
 
         ``returning``: it is there and getting ready; if that comes to nothing it is lost again.
         """
+        if site in self._away and returning:  # a new session: what was sent in the old is lost
+            for pending in self._of(site).values():
+                pending.sent = False
+            return
+        self._away.discard(site)
         if not self.online.get(site) and (returning or site not in self._returning):
             return
         self.online[site] = False
@@ -265,7 +293,31 @@ class Conductor:
             self.child.send("online", site=site, **state)
         self.fail_site_tasks(site, reason)
 
+    def wait_for(self, site: str) -> None:
+        """The site is gone and waited for: its tasks stay, and stand still, until it is back."""
+        if self.online.get(site):
+            self._away.add(site)
+            for pending in self._of(site).values():
+                pending.timer.cancel()
+
+    @property
+    def away(self) -> tuple[str, ...]:
+        return tuple(self._away)
+
+    def _of(self, site: str) -> dict[str, _Pending]:
+        return {key: p for key, p in self._pending.items() if p.task.site == site}
+
+    def _resume(self, site: str) -> None:
+        self._away.discard(site)
+        for key, pending in self._of(site).items():
+            seconds = pending.seconds
+            pending.timer = self._loop.call_later(seconds, self._late, key, seconds)
+            if not pending.sent:
+                self._send(key, pending, pending.note, pending.model)
+
     def regain(self, site: str) -> None:
+        if site in self._away:
+            self._resume(site)
         if self.online.get(site) is False:
             self.online[site] = True
             self._returning.discard(site)
@@ -281,6 +333,8 @@ class Conductor:
         self.rounds.close()
         for pending in self._pending.values():
             pending.timer.cancel()
+            if pending.model is not None:
+                pending.model.release()
         self._pending.clear()
         self._under_way.clear()
 

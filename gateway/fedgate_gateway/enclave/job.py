@@ -33,6 +33,7 @@ from fedgate_gateway.enclave.conductor import Conductor, Published
 from fedgate_gateway.enclave.dispatcher import Dispatcher
 from fedgate_gateway.enclave.job_log import JobLog
 from fedgate_gateway.enclave.job_metrics import JobMetrics
+from fedgate_gateway.enclave.quorum import Quorum
 from fedgate_gateway.enclave.release import ReleaseGate, cohort_too_small
 from fedgate_gateway.enclave.reports import Reports
 from fedgate_gateway.enclave.sessions import Sessions
@@ -140,10 +141,12 @@ class EnclaveJob:
             send=link.send,
             spawn=self._spawn,
         )
+        self._quorum = Quorum(rules, spec.min_sites, self._too_few)
         self._conductor = Conductor(
             spec.sites,
             self,
             task_seconds=min(spec.task_seconds or config.task_seconds, config.task_seconds),
+            resends=self._quorum.waits,
             on_round=self._reports.round,
             on_publish=self._published,
         )
@@ -292,6 +295,7 @@ class EnclaveJob:
     async def _end(self, error: FedgateError | None) -> None:
         self._conductor.close()  # first: what the coordinator does from now on did not happen
         self._attendance.close()
+        self._quorum.close()
         child = self._conductor.child
         if child is not None and not child.ended:
             await child.stop()
@@ -444,6 +448,8 @@ class EnclaveJob:
         if session is None:
             return
         if self._running:
+            if self._quorum.needs(site, self._attendance.left):
+                self._conductor.wait_for(site)
             self._conductor.lose(site, "the site opened a new session", returning=True)
         self._attendance.joins(site)
         old = self._receivers.pop(site, None)
@@ -532,26 +538,34 @@ class EnclaveJob:
         self._reports.site_state(site, "ready")
         if self._running:
             self._conductor.regain(site)
+            if not self._quorum.now(len(self._attendance.left)):
+                for other in self._conductor.away:  # enough without it
+                    self._conductor.lose(other, "it was waited for, and others came")
 
     def _site_lost(self, site: str, error: FedgateError) -> None:
         self._reports.site_state(site, "lost", public(error))
         self._log.tell(str(error), site=site)
         if not self._running:
             return
-        left, least = len(self._attendance.left), self.spec.min_sites
-        if left < least:
-            self._fail(
-                Unavailable(
-                    "the job lost too many sites",
-                    why=f"{left} of at least {least} are left",
-                    notice=Notice(
-                        Code.LOST_TOO_MANY_SITES,
-                        {"left": left, "least": least},
-                        self._attendance.losses(),
-                    ),
-                )
+        if self._quorum.now(len(self._attendance.left)):
+            self._log.tell(f"waiting {self._quorum.seconds:g} s for it to come back", site=site)
+            self._conductor.wait_for(site)
+        else:
+            self._conductor.lose(site, str(error))
+
+    def _too_few(self) -> None:
+        left, least = len(self._attendance.left), self._quorum.least
+        self._fail(
+            Unavailable(
+                "the job lost too many sites",
+                why=f"{left} of at least {least} are left",
+                notice=Notice(
+                    Code.LOST_TOO_MANY_SITES,
+                    {"left": left, "least": least},
+                    self._attendance.losses(),
+                ),
             )
-        self._conductor.lose(site, str(error))
+        )
 
     # -- from the link -------------------------------------------------------------------------
 
