@@ -71,6 +71,7 @@ class Release(Section):
     #: any answer of any site, so 1 accepts, for workloads that ask one site at a time (first
     #: parameters, cross-site evaluation), that one site's answer leaves in them.
     artifacts_minimum_cohort: int | None = Field(default=None, ge=1)
+    #: The same of the log.
     logs_minimum_cohort: int | None = Field(default=None, ge=1)
     #: Of a metric: the sites that reported it, in its round.
     metrics_minimum_cohort: int | None = Field(default=None, ge=1)
