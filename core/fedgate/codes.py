@@ -73,6 +73,8 @@ class Code(enum.StrEnum):
     WORKER_DIED = "worker-died"
     SLOW_START = "slow-start"
     NOT_JOINED = "not-joined"
+    NOT_READY = "not-ready"
+    TOO_MANY_RESTARTS = "too-many-restarts"
     LINK_LOST = "link-lost"
     NEW_SESSION = "new-session"
     SITE_ENDED = "site-ended"
@@ -232,6 +234,8 @@ SENTENCES: Mapping[Code, str] = {
         "the workload did not start in time: {seconds} s, runtime.limits.start_seconds"
     ),
     Code.NOT_JOINED: "it did not join in time",
+    Code.NOT_READY: "it did not get ready in time: {seconds} s",
+    Code.TOO_MANY_RESTARTS: "its worker crashed too often: {restarts} times",
     Code.LINK_LOST: "it lost its connection",
     Code.NEW_SESSION: "it opened a new session",
     Code.SITE_ENDED: "the site ended its session",

@@ -19,6 +19,7 @@ class Told:
         self.attendance = Attendance(
             ("a", "b"),
             grace_seconds=grace_seconds,
+            ready_seconds=0.1,
             on_ready=lambda site: self.events.append(f"{site} ready"),
             on_lost=lambda site, error: self.events.append(f"{site} lost: {error}"),
         )
@@ -102,5 +103,37 @@ def test_nobody_is_lost_after_the_end_nor_outside_the_job() -> None:
         told.attendance.close()
         await asyncio.sleep(0.05)
         assert told.events == []
+
+    run(test)
+
+
+def test_who_comes_back_has_only_so_long_to_get_ready_again() -> None:
+    async def test() -> None:
+        for comes_back in ("restarts", "joins"):
+            told = Told()
+            for site in "ab":
+                told.attendance.is_ready(site)
+            told.attendance.begin()
+            getattr(told.attendance, comes_back)("a")
+            assert told.attendance.ready == {"b"}
+            told.attendance.is_ready("a")
+            await asyncio.sleep(0.3)
+            assert told.attendance.losses() == {}
+            getattr(told.attendance, comes_back)("a")
+            await asyncio.sleep(0.3)
+            assert told.attendance.losses() == {"a": Code.NOT_READY}
+            told.attendance.restarts("a")
+            told.attendance.is_ready("a")
+            assert told.attendance.ready == {"b"}, "a lost site is not ready again by itself"
+
+    run(test)
+
+
+def test_before_a_job_runs_its_start_is_the_only_limit() -> None:
+    async def test() -> None:
+        told = Told()
+        told.attendance.restarts("a")
+        await asyncio.sleep(0.3)
+        assert told.attendance.losses() == {}
 
     run(test)

@@ -80,9 +80,10 @@ class JobProgress:
         if what == "ready":
             self.ready.add(site)
             self.lost.pop(site, None)
-        elif what == "lost":
+        elif what in ("restarting", "lost"):
             self.ready.discard(site)
-            self.lost[site] = reason
+            if what == "lost":
+                self.lost[site] = reason
         return f"site {site} {what}" + (f": {reason}" if reason else "")
 
     def _round(self, data: Mapping[str, Any]) -> str:

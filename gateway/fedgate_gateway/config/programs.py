@@ -353,6 +353,8 @@ class SiteConfig(Section):
     outputs_bytes: int = Field(default=4 * 1024 * MIB, ge=0)
     #: Days that they are kept.
     outputs_days: float = Field(default=30, ge=0)
+    #: How often a worker that crashed is started again within its job.
+    worker_restarts: int = Field(default=2, ge=0)
     #: Jobs that may run at once.
     max_jobs: int = Field(default=4, ge=1)
     #: Seconds without a gateway before running jobs are given up.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from fedgate.codes import Code
-from fedgate.errors import FedgateError, Unavailable
+from fedgate.errors import DeadlineExceeded, FedgateError, Unavailable
 from fedgate.notice import Notice, public
 
 #: Sites that one notice names.
@@ -25,15 +25,21 @@ class Attendance:
         sites: Sequence[str],
         *,
         grace_seconds: float,
+        ready_seconds: float,
         on_ready: Callable[[str], None],
         on_lost: Callable[[str, FedgateError], None],
     ) -> None:
-        """``grace_seconds``: how long a site's link may be down before the site counts as lost."""
+        """``grace_seconds``: how long a site's link may be down before the site counts as lost.
+        ``ready_seconds``: how long one that comes back in a running job may take to get ready.
+        """
         self.sites = tuple(sites)
         self.ready: set[str] = set()
         self.lost: dict[str, FedgateError] = {}
         self.changed = asyncio.Event()
         self._grace_seconds = grace_seconds
+        self._ready_seconds = ready_seconds
+        self._begun = False
+        self._due: dict[str, asyncio.TimerHandle] = {}
         self._on_ready = on_ready
         self._on_lost = on_lost
         self._grace: dict[str, asyncio.TimerHandle] = {}
@@ -53,12 +59,39 @@ class Attendance:
         """A notice of how the job ended, with the sites that were lost before."""
         return notice if notice.sites else replace(notice, sites=self.losses())
 
+    def begin(self) -> None:
+        """The job runs: from now on who comes back is waited for only so long."""
+        self._begun = True
+
     def joins(self, site: str) -> None:
         """It has a new session: what was before does not count."""
-        self.ready.discard(site)
         self.lost.pop(site, None)
         self._absent.pop(site, None)
         self._stop_grace(site)
+        self.restarts(site)
+
+    def restarts(self, site: str) -> None:
+        """It is getting ready once more. Ignored of a lost site."""
+        if site in self.lost:
+            return
+        self.ready.discard(site)
+        self._stop(self._due, site)
+        if self._begun:
+            self._due[site] = asyncio.get_running_loop().call_later(
+                self._ready_seconds, self._late, site
+            )
+        self.changed.set()
+
+    def _late(self, site: str) -> None:
+        why = f"{self._ready_seconds:g} s, start_seconds of the enclave"
+        self.lose(
+            site,
+            DeadlineExceeded(
+                "it did not get ready in time",
+                why=why,
+                notice=Notice(Code.NOT_READY, {"seconds": self._ready_seconds}),
+            ),
+        )
 
     def resumes(self, site: str) -> None:
         """Its session outlived its absence: it is again what it was."""
@@ -72,12 +105,14 @@ class Attendance:
         """Ignored of a lost site: only :meth:`joins` or :meth:`resumes` bring one back."""
         if site in self.lost or site in self.ready:
             return
+        self._stop(self._due, site)
         self.ready.add(site)
         self._on_ready(site)
         self.changed.set()
 
     def lose(self, site: str, error: FedgateError) -> None:
         self._stop_grace(site)
+        self._stop(self._due, site)
         if site in self.lost:
             return
         self.lost[site] = error
@@ -99,10 +134,14 @@ class Attendance:
         self.lose(site, Unavailable("it lost its connection", notice=Notice(Code.LINK_LOST)))
 
     def _stop_grace(self, site: str) -> None:
-        timer = self._grace.pop(site, None)
+        self._stop(self._grace, site)
+
+    @staticmethod
+    def _stop(timers: dict[str, asyncio.TimerHandle], site: str) -> None:
+        timer = timers.pop(site, None)
         if timer is not None:
             timer.cancel()
 
     def close(self) -> None:
-        for timer in self._grace.values():
+        for timer in (*self._grace.values(), *self._due.values()):
             timer.cancel()

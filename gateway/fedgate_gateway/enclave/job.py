@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 from fedgate.codes import Code
@@ -71,6 +73,8 @@ from fedgate_proto.v1 import link_pb2 as pb
 log = logging.getLogger(__name__)
 #: Large results on their way into the enclave at a time; the others wait at the gateway.
 _LARGE_AT_A_TIME = 3
+#: Restarts of one site's worker that are waited for, whatever the site's own bound.
+_MOST_RESTARTS = 10
 
 
 class EnclaveJob:
@@ -106,12 +110,14 @@ class EnclaveJob:
         self._attendance = Attendance(
             spec.sites,
             grace_seconds=config.grace_seconds,
+            ready_seconds=config.start_seconds,
             on_ready=self._site_ready,
             on_lost=self._site_lost,
         )
         self._coordinator_ready = False
         self._over: asyncio.Future[FedgateError | None] = asyncio.get_running_loop().create_future()
         self._receivers: dict[str, Receiver] = {}
+        self._restarts: Counter[str] = Counter()
         self._turns = Turns(_LARGE_AT_A_TIME)
         self._running = False
         rules = project.release
@@ -189,6 +195,7 @@ class EnclaveJob:
         child = self._start_coordinator(manifest)
         await self._gather()
         self._running = True
+        self._attendance.begin()
         self.report_again()
         there = self._attendance
         for site in self.spec.sites:
@@ -404,9 +411,16 @@ class EnclaveJob:
                 remedy="write less, or have scratch_bytes raised",
                 notice=Notice(Code.SCRATCH_FULL, {"bytes": self._config.scratch_bytes}),
             )
+        if error is not None:
+            error.notice = self._with_losses(public(error))
         if not self._over.done():
             self._over.set_result(error)
         self._attendance.changed.set()
+
+    def _with_losses(self, notice: Notice) -> Notice:
+        """What a coordinator says of its end is seldom why: sites that were lost often are."""
+        losses = self._attendance.losses()
+        return notice if notice.sites or not losses else replace(notice, sites=losses)
 
     def _published(self, published: Published) -> None:
         """A model that too few sites stand behind ends the job at once: it could never leave."""
@@ -502,10 +516,29 @@ class EnclaveJob:
             self._receivers[site].arrivals.instead(read_cargo(fields), news)
         elif what == "ready":
             self._attendance.is_ready(site)
+        elif what == "restarting" and site not in self._attendance.lost:
+            self._restarting(site, *read_leaving(fields))
         elif what == "left" and site not in self._attendance.lost:
             notice, reason = read_leaving(fields)
             self._reports.session("site.left", site, notice)
             self._attendance.lose(site, Unavailable(reason or notice.sentence, notice=notice))
+
+    def _restarting(self, site: str, notice: Notice, reason: str) -> None:
+        """A site's worker crashed: its tasks fail now, and it is waited for."""
+        self._restarts[site] += 1
+        if (count := self._restarts[site]) > _MOST_RESTARTS:
+            told = Notice(Code.TOO_MANY_RESTARTS, {"restarts": count})
+            self._attendance.lose(site, Unavailable(told.sentence, notice=told))
+            return
+        reason = reason or notice.sentence
+        self._reports.site_state(site, "restarting", notice)
+        self._log.tell(reason, site=site)
+        if self._running:
+            self._conductor.lose(site, reason, returning=True)
+        self._attendance.restarts(site)
+        session = self._sessions.get(site)
+        if session is not None:
+            session.channel.post(LetterKind.CONTROL, write_control("welcome"))
 
     def _result(self, site: str, received: Received) -> None:
         if received.error is not None:

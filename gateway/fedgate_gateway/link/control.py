@@ -1,6 +1,7 @@
 """Control letters: what a site and an enclave tell each other about a job, beside its tasks.
 
-``welcome`` and ``ready`` open it, ``left`` (a site) and ``over`` (the enclave) end it. Of a cargo
+``welcome`` and ``ready`` open it, ``left`` (a site) and ``over`` (the enclave) end it. A site whose
+worker crashed says ``restarting``, is welcomed once more, and is ``ready`` again. Of a cargo
 its receiver says ``got`` or ``lost``, its sender ``again`` or ``gone`` (:mod:`.delivery`). They are
 sealed: a reason may be any text, and comes with the notice that everybody may hear.
 """
@@ -17,7 +18,9 @@ from fedgate_gateway.sealed import CargoKey
 
 #: Characters of a reason.
 _REASON = 4000
-_KNOWN = frozenset({"welcome", "ready", "left", "over", "got", "lost", "again", "gone"})
+_KNOWN = frozenset(
+    {"welcome", "ready", "restarting", "left", "over", "got", "lost", "again", "gone"}
+)
 #: Bytes of a cargo's id.
 _ID = 16
 
@@ -37,17 +40,18 @@ def read_control(body: bytes) -> tuple[str, dict[str, Any]]:
     return what, fields
 
 
-def write_leaving(error: FedgateError, most: int) -> bytes:
-    """A site goes: what everybody may hear of why, and the rest for the submitter.
+def write_leaving(error: FedgateError, most: int, what: str = "left") -> bytes:
+    """A site goes, or starts its worker again: what everybody may hear of why, and the rest for the
+    submitter.
 
     The rest is job code's to write, so a site's guard bounds it: ``most`` characters at most.
     """
     reason = str(error)[: min(most, _REASON)]
-    return write_control("left", notice=public(error).to_text(), reason=reason)
+    return write_control(what, notice=public(error).to_text(), reason=reason)
 
 
 def read_leaving(fields: dict[str, Any]) -> tuple[Notice, str]:
-    """The fields of a ``left``; raises :class:`InvalidMessage`."""
+    """The fields of a ``left`` or a ``restarting``; raises :class:`InvalidMessage`."""
     try:
         notice = read_notice(fields.get("notice", ""))
     except (ValueError, TypeError) as error:

@@ -156,7 +156,7 @@ EVENTS: Mapping[str, Mapping[str, Check]] = {
         **_ROUND, "seconds": _number, "sites_total": _count, "answered_total": _count,
     },
     "metrics": {"round": _count, "metrics": _metrics, "metrics_left_out": _count},
-    "site-state": {"site": _site, "state": _one_of("ready", "lost")},
+    "site-state": {"site": _site, "state": _one_of("ready", "restarting", "lost")},
     "log": {"text": _text},
 }  # fmt: skip
 #: Kinds that say why.

@@ -170,6 +170,10 @@ class Egress:
             self._tell(f"the egress guard refused {name!r}: {error}")
             self._report("frame.refused", public(error), frame=told_as(name, self._known))
 
+    async def settled(self) -> None:
+        """Until what the worker has handed over so far is at the enclave, or given up."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()

@@ -30,6 +30,7 @@ from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.config import SiteConfig
 from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.inspection import Inspects
+from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.closing import closing
 from fedgate_gateway.link.control import (
@@ -104,6 +105,10 @@ class SiteJob:
         self._receiver: Receiver | None = None
         self._in_hand: Counter[str] = Counter()  # ids of the tasks that the worker has now
         self._worker_ready = False
+        self._restarts = 0
+        self._restarting: asyncio.Task[None] | None = None
+        #: What the enclave sends is for a worker that has crashed: it has not heard so yet.
+        self._unheard = False
         self._told = 0
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         project = decider.project(spec)
@@ -163,12 +168,7 @@ class SiteJob:
         for attempt in range(1, _OPENINGS + 1):
             keys = await self.session.open()
             channel = self.session.attach(keys, on_letter=self._letter, on_broken=self._broken)
-            self._receiver = Receiver(
-                self.spec.job, self._link, keys,
-                pool=self._pool, limit=self._config.guard.result_bytes,
-                answer=functools.partial(channel.post, LetterKind.CONTROL),
-                on_packet=self._task, on_broken=channel.fail,
-            )  # fmt: skip
+            self._receiver = self._receive(channel)
             try:
                 await self.session.confirmed()
             except SealBroken:
@@ -178,6 +178,14 @@ class SiteJob:
                 self._receiver.close()
             else:
                 return
+
+    def _receive(self, channel: Channel) -> Receiver:
+        return Receiver(
+            self.spec.job, self._link, channel.keys,
+            pool=self._pool, limit=self._config.guard.result_bytes,
+            answer=functools.partial(channel.post, LetterKind.CONTROL),
+            on_packet=self._task, on_broken=channel.fail,
+        )  # fmt: skip
 
     async def _remember(self) -> None:
         """What a worker keeps goes with its job, unless it stays for the next one of a series."""
@@ -290,6 +298,8 @@ class SiteJob:
                 self.stop(notice.sentence)
 
     async def _close(self) -> None:
+        if self._restarting is not None:
+            self._restarting.cancel()
         if self._child is not None and not self._child.ended:
             await self._child.stop()
         if self._receiver is not None:
@@ -318,7 +328,8 @@ class SiteJob:
             raise Unavailable("a letter before the session was ready")
         match header.kind:
             case LetterKind.TASK:
-                self._receiver.put(header, body)
+                if not self._unheard:
+                    self._receiver.put(header, body)
             case LetterKind.CARGO:
                 self._receiver.witness(body)
             case LetterKind.FRAME:
@@ -330,6 +341,8 @@ class SiteJob:
         if what == "over":
             self.succeeded = not fields.get("reason")
             self._end(str(fields.get("reason", "")))
+        elif what == "welcome":
+            self._unheard = False
         elif what in ("got", "lost"):
             self._egress.deliveries.heard("", read_cargo(fields), got=what == "got")
         elif what in ("again", "gone"):
@@ -338,7 +351,8 @@ class SiteJob:
 
     def _take_frame(self, body: bytes) -> None:
         """The same list for what comes in: a worker meets no traffic its owner did not allow."""
-        if self._egress.may_cross(notes.read_frame(body), body) and self._child is not None:
+        crosses = self._egress.may_cross(notes.read_frame(body), body)
+        if crosses and self._child is not None and not self._unheard:
             self._child.send("frame", note=body)
 
     def log_failed(self, error: FedgateError) -> None:
@@ -408,10 +422,43 @@ class SiteJob:
     def _worker_ended(self, error: FedgateError | None) -> None:
         if self._over.done():
             return
-        error = error or WorkloadFailed(
-            "the worker ended before the job did", notice=Notice(Code.WORKER_DIED)
-        )
+        if error is None:
+            error = WorkloadFailed(
+                "the worker ended before the job did", notice=Notice(Code.WORKER_DIED)
+            )
+        if _crashed(error) and self._restarts < self._config.worker_restarts:
+            self._restarts += 1
+            self._restarting = asyncio.get_running_loop().create_task(self._restart(error))
+            return
         for task in list(self._in_hand):
             self._egress.fail(task, Failure.WORKLOAD, str(error))
         self._leave(error)
         self._end(str(error))
+
+    async def _restart(self, crash: FedgateError) -> None:
+        """It costs the tasks in hand, which the enclave fails or its workflow hands out again, and
+        what the worker had in memory and scratch; not this site's part in the job.
+        """
+        most = self._config.worker_restarts
+        self._tell_owner(f"the worker is started again ({self._restarts} of {most}): {crash}")
+        channel, old = self.session.channel, self._receiver
+        assert channel is not None  # a worker starts in a session
+        assert old is not None
+        old.close()
+        self._receiver = self._receive(channel)
+        self._unheard, self._worker_ready = True, False
+        self._in_hand.clear()
+        try:
+            await self._egress.settled()  # results that it had finished count
+            said = write_leaving(crash, self._config.guard.custom.body_bytes, "restarting")
+            channel.post(LetterKind.CONTROL, said)
+            await asyncio.to_thread(shutil.rmtree, self._work / "scratch", ignore_errors=True)
+            if not self._over.done():
+                self._start_worker()
+        except FedgateError as error:
+            self._give_up(error)
+
+
+def _crashed(error: FedgateError) -> bool:
+    """Did its process end without a word, as a fault or the kernel's want of memory ends it?"""
+    return error.notice is not None and error.notice.code is Code.WORKER_DIED

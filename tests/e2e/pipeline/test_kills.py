@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 SEED = int(os.environ.get("SEED", "1"))
 #: Seconds until a silent peer is offline, and until a site that is away counts as lost.
 _OFFLINE, _GRACE = 6, 1
+_RESTARTS = 1
 
 
 def impatient(folder: Path) -> None:
@@ -30,6 +31,8 @@ def impatient(folder: Path) -> None:
         file.write(f"\n[limits]\nheartbeat_seconds = 0.5\noffline_seconds = {_OFFLINE}\n")
     enclave = folder / "enclave.toml"
     enclave.write_text(f"grace_seconds = {_GRACE}\n{enclave.read_text()}")
+    for path in folder.glob("site-*.toml"):
+        path.write_text(f"worker_restarts = {_RESTARTS}\n{path.read_text()}")
     for path in (enclave, *folder.glob("site-*.toml")):
         with path.open("a") as file:
             file.write("\n[runtime.limits]\nstop_seconds = 1\n")
@@ -93,26 +96,51 @@ def failures(bench: Any, job: str) -> dict[int, dict[str, str]]:
 # -- a child ------------------------------------------------------------------------------------
 
 
-def test_without_a_worker_the_others_go_on(bench: Any, make_workload: Any, opened_log: Any) -> None:
-    job = start(bench, make_workload, min_sites=2)
+def test_a_worker_that_crashed_is_started_again_in_its_job(
+    bench: Any, make_workload: Any, opened_log: Any
+) -> None:
+    job = start(bench, make_workload, min_sites=3)
     the_child(bench, "site-3").kill()
-    go_on(bench)
+    bench.until(lambda: len(site_states(bench, job, "site-3")) == 3)
+    go_on(bench)  # the others have waited in their first task
     told = bench.wait(job)
     assert told["state"] == "succeeded", told
-    assert failures(bench, job)[1] == {"site-3": "workload"}
-    (lost,) = [e for e in bench.events(job, "site-state") if e["state"] == "lost"]
-    assert (lost["site"], lost["code"]) == ("site-3", Code.WORKER_DIED)
+    assert failures(bench, job) == {1: {"site-3": "unavailable"}, 2: {}, 3: {}}
+    states = [(e["state"], e.get("code")) for e in site_states(bench, job, "site-3")]
+    assert states == [("ready", None), ("restarting", Code.WORKER_DIED), ("ready", None)]
     assert "SIGKILL" in opened_log(bench.federation, job)
 
 
-def test_without_a_worker_that_is_needed_the_job_fails_with_the_reason(
-    bench: Any, make_workload: Any
-) -> None:
-    job = start(bench, make_workload, min_sites=3)
-    the_child(bench, "site-2").kill()
-    told = bench.wait(job, 8)
+_CRASHER = """
+import os, signal, time
+import numpy as np
+
+def initial(config):
+    return {"w": np.zeros(3, np.float32)}
+
+def train(model, data, config):
+    if "site-2" in os.getcwd():
+        os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(0.1)
+    return model, 1, {}
+
+def evaluate(model, data, config):
+    return 1, {}
+"""
+
+
+def test_a_worker_that_crashes_each_time_is_given_up_with_the_reason(bench: Any) -> None:
+    toml = b'name = "crasher"\nmodule = "work.py"\nrounds = 500\n'
+    job = bench.submit(pack_files({"plain.toml": toml, "work.py": _CRASHER.encode()}), min_sites=3)
+    told = bench.wait(job)
     assert told["state"] == "failed"
     assert "site-2: the worker's process ended without a word" in told["reason"]
+    states = [e["state"] for e in site_states(bench, job, "site-2")]
+    assert states == ["ready", *["restarting", "ready"] * _RESTARTS, "lost"]
+
+
+def site_states(bench: Any, job: str, site: str) -> list[dict[str, Any]]:
+    return [e for e in bench.events(job, "site-state") if e["site"] == site]
 
 
 def test_without_its_coordinator_a_job_fails_with_the_reason(
