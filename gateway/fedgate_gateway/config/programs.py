@@ -34,6 +34,9 @@ class GatewayLimits(Section):
     unpacked_bytes: int = Field(default=256 * MIB, gt=0)
     #: Seconds a job may wait in review and in the queue before it expires.
     pending_seconds: float = Field(default=3600, gt=0)
+    #: Seconds an enclave may take to start a job before the gateway gives it up; above the
+    #: ``start_seconds`` of the enclaves, which end it with a better reason.
+    starting_seconds: float = Field(default=900, gt=0)
     #: The largest model (or other cargo) that is relayed, as ciphertext.
     cargo_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
     #: All cargo that may be on its way at once, as far as it has arrived …
@@ -353,6 +356,8 @@ class SiteConfig(Section):
     outputs_bytes: int = Field(default=4 * 1024 * MIB, ge=0)
     #: Days that they are kept.
     outputs_days: float = Field(default=30, ge=0)
+    #: Days that what a worker kept is held for a job that this site heard no end of.
+    state_days: float = Field(default=7, gt=0)
     #: How often a worker that crashed is started again within its job.
     worker_restarts: int = Field(default=2, ge=0)
     #: Jobs that may run at once.

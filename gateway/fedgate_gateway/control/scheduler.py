@@ -12,7 +12,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fedgate.codes import Code
@@ -50,7 +50,9 @@ class Scheduler:
         connections: Connections,
         router: Router,
         spool: CargoSpool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._state = state
         self._ledger = ledger
         self._connections = connections
@@ -60,6 +62,7 @@ class Scheduler:
         self._joined: dict[tuple[str, str], int] = {}
         self._assigned: dict[str, int] = {}
         self._refused: dict[str, set[str]] = {}
+        self._starting: dict[str, float] = {}  # job -> since when it starts
         self._absent: dict[str, float] = {}  # job -> since when its enclave is gone
         self._missing: dict[tuple[str, str], float] = {}  # (job, site) likewise; inf: it was told
         self._faults = Faults()
@@ -106,8 +109,11 @@ class Scheduler:
         others = [job for job in active if job.state is not JobState.QUEUED]
         for job in [*others, *self._order.of(queued, under_way)]:
             await self._move_on(job)
-        for key in [k for k in self._offered if k[0] not in alive]:
-            del self._offered[key]
+        for offered in [k for k in self._offered if k[0] not in alive]:
+            del self._offered[offered]
+        for book in (self._refused, self._starting, self._absent, self._assigned):
+            for job_id in [j for j in book if j not in alive]:
+                del book[job_id]
 
     async def _move_on(self, job: JobRecord) -> None:
         """One job that cannot be moved on stops no other, and is not tried for ever."""
@@ -230,11 +236,15 @@ class Scheduler:
         )
         enclave = self._connections.enclave(job.enclave)
         if enclave is None:
-            since = self._absent.setdefault(job.id, time.monotonic())
-            if time.monotonic() - since > self._state.config.limits.offline_seconds:
+            since = self._absent.setdefault(job.id, self._clock())
+            if self._clock() - since > self._state.config.limits.offline_seconds:
                 await self._enclave_gone(job, "its enclave lost its connection")
             return
         self._absent.pop(job.id, None)
+        if self._starts_for_too_long(job):
+            seconds = self._state.config.limits.starting_seconds
+            await self.fail(job.id, f"its enclave did not start it within {seconds:g} s")
+            return
         bundle = await asyncio.to_thread(self._state.jobs.bundle, job.bundle)
         request = await asyncio.to_thread(self._state.jobs.request, job.id)
         spec = job_spec(job, bundle, taking, request)
@@ -255,10 +265,17 @@ class Scheduler:
             if self._joined.get((job.id, name)) == site.serial:
                 continue
             self._joined[(job.id, name)] = site.serial
-            if job.id not in site.hello.jobs:
-                site.send(pb.GatewayMessage(join=spec))
+            site.send(pb.GatewayMessage(join=spec))  # who is in it already knows
             state = pb.PeerState(job=job.id, site=name, online=True)
             enclave.send(pb.GatewayMessage(peer=state))
+
+    def _starts_for_too_long(self, job: JobRecord) -> bool:
+        """An enclave has a limit of its own for this; here is one for an enclave that has none."""
+        if job.state is not JobState.STARTING:
+            self._starting.pop(job.id, None)
+            return False
+        since = self._starting.setdefault(job.id, self._clock())
+        return self._clock() - since > self._state.config.limits.starting_seconds
 
     def _enclave_is_back(self, route: Route) -> None:
         """Sessions may have outlived its connection; what it was told before may be lost."""
@@ -269,7 +286,7 @@ class Scheduler:
 
     def _site_missing(self, enclave: Connection, job: str, site: str) -> None:
         """Whoever did not come back after a restart of gateway or enclave left unnoticed."""
-        now = time.monotonic()
+        now = self._clock()
         since = self._missing.setdefault((job, site), now)
         if now - since > self._state.config.limits.offline_seconds:
             self._missing[(job, site)] = math.inf
@@ -283,7 +300,9 @@ class Scheduler:
         event = JobEvent.REQUEUE if starting else JobEvent.FAIL
         await self._transition(job.id, event, reason=why)
         # Only now: who connects from here on hears of the end as it does.
-        await self._end_at_peers(job.id, "the enclave is gone")
+        route = self._router.routes.pop(job.id, None)
+        if route is not None:
+            self._end_at_peers(route, "the enclave is gone")
 
     # -- what peers say --------------------------------------------------------------------------
 
@@ -300,10 +319,11 @@ class Scheduler:
             await self._transition(report.job, JobEvent.START, data=data)
         elif what == "refused":
             self._refused.setdefault(report.job, set()).add(enclave.name)
-            self._assigned.pop(report.job, None)
-            await self._end_at_peers(report.job, "the enclave refused the job")
             reason = _said(report.refused).sentence
+            self._router.routes.pop(report.job, None)
             await self._transition(report.job, JobEvent.REQUEUE, reason=reason)
+            # Only now: who connects from here on hears of it as it does.
+            self._end_at_peers(route, "the enclave refused the job")
             self.nudge()
 
     async def _finished(self, enclave: Connection, report: pb.JobReport) -> None:
@@ -342,13 +362,14 @@ class Scheduler:
 
     async def _announce_end(self, job_id: str) -> None:
         job = await asyncio.to_thread(self._state.jobs.get, job_id)
-        await self._end_at_peers(job_id, job.reason or str(job.state), state=str(job.state))
+        route = self._router.routes.pop(job_id, None)
+        if route is not None:
+            self._end_at_peers(route, job.reason or str(job.state), state=str(job.state))
         await asyncio.to_thread(self._state.audit.checkpoint)
 
-    async def _end_at_peers(self, job_id: str, reason: str, *, state: str = "") -> None:
-        route = self._router.routes.pop(job_id, None)
-        if route is None:
-            return
+    def _end_at_peers(self, route: Route, reason: str, *, state: str = "") -> None:
+        """Of a route that is taken back already; a later one of the same job is not touched."""
+        job_id = route.job
         over = pb.GatewayMessage(over=pb.JobOver(job=job_id, state=state, reason=reason))
         self._router.to_sites(route, over)
         enclave = self._connections.enclave(route.enclave)
@@ -357,6 +378,7 @@ class Scheduler:
         self._spool.forget_job(job_id)
         self._router.traffic.pop(job_id, None)
         self._assigned.pop(job_id, None)
+        self._starting.pop(job_id, None)
         for book in (self._joined, self._missing):
             for key in [k for k in book if k[0] == job_id]:
                 del book[key]

@@ -90,7 +90,10 @@ hello=self._hello, on_message=self._on_message,
                     job.handle(message)
 
     def _assign(self, message: pb.JobSpec) -> None:
-        if message.job in self._jobs:
+        before, running = self._jobs.get(message.job), self._running.get(message.job)
+        if before is not None:
+            if before.ending and running is not None:  # a former attempt is on its way out
+                running.add_done_callback(lambda _: self._assign(message))
             return
         try:
             job = self._make(Spec.read(message))

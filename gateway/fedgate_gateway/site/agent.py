@@ -30,6 +30,7 @@ from fedgate_gateway.policy import digest
 from fedgate_gateway.sandbox.choose import open_sandbox
 from fedgate_gateway.site.decision import Decider, Examined, examine
 from fedgate_gateway.site.job import SiteJob
+from fedgate_gateway.site.job_states import JobStates
 from fedgate_gateway.site.outputs import SiteOutputs
 from fedgate_gateway.site.series import SeriesFolders
 from fedgate_proto.v1 import link_pb2 as pb
@@ -58,6 +59,7 @@ class SiteAgent:
         self._outputs = SiteOutputs(
             config.data, limit=config.outputs_bytes, days=config.outputs_days
         )
+        self._states = JobStates(config.data, config.state_days)
         self._requests = RequestBook(config.data)
         self._accepted: dict[str, tuple[Spec, Examined]] = {}
         self._jobs: dict[str, SiteJob] = {}
@@ -176,7 +178,8 @@ class SiteAgent:
     # -- jobs ----------------------------------------------------------------------------------
 
     async def _join(self, message: pb.JobSpec) -> None:
-        if message.job in self._jobs:
+        before = self._jobs.get(message.job)
+        if before is not None and not await self._make_way(before, message):
             return
         try:
             job = await self._make(message)
@@ -195,6 +198,16 @@ class SiteAgent:
             return
         self._jobs[message.job] = job
         self._running[message.job] = asyncio.get_running_loop().create_task(self._run(job))
+
+    async def _make_way(self, before: SiteJob, message: pb.JobSpec) -> bool:
+        """May a job start anew here once its former attempt has ended? It has when this returns."""
+        if before.succeeded or (not before.ending and before.spec.enclave == message.enclave):
+            return False
+        before.stop("the job starts anew")
+        running = self._running.get(message.job)
+        if running is not None:
+            await asyncio.wait([running])
+        return message.job not in self._jobs
 
     async def _make(self, message: pb.JobSpec) -> SiteJob:
         if message.job not in self._accepted:  # we were restarted; decide again
@@ -269,6 +282,7 @@ class SiteAgent:
         """Until cancelled; then every job ends and every child with it."""
         shutil.rmtree(self._config.data / "jobs", ignore_errors=True)  # of a killed predecessor
         self._spawn(self._outputs.expire())
+        self._spawn(self._states.expire(self._jobs))
         link = asyncio.create_task(self.link.run())
         outbox = asyncio.create_task(self._outbox.run())
         try:

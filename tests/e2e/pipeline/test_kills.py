@@ -5,6 +5,7 @@ SIGKILL each time: what a crash, an out-of-memory killer or a power cut leaves b
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import time
@@ -101,7 +102,9 @@ def test_a_worker_that_crashed_is_started_again_in_its_job(
 ) -> None:
     job = start(bench, make_workload, min_sites=3)
     the_child(bench, "site-3").kill()
-    bench.until(lambda: len(site_states(bench, job, "site-3")) == 3)
+    heard = (e for e in bench.federation.client.events(job) if e.kind == "site-state")
+    of_site = (e.data["state"] for e in heard if e.data["site"] == "site-3")
+    assert list(itertools.islice(of_site, 3)) == ["ready", "restarting", "ready"]
     go_on(bench)  # the others have waited in their first task
     told = bench.wait(job)
     assert told["state"] == "succeeded", told
