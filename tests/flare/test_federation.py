@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -137,6 +139,40 @@ def test_a_job_that_needs_more_is_refused_at_submission_with_the_names(jobs):
     assert "site-1: " in str(refused.value)
     assert "aux_communication:swarm_req_to_submit_learn_result" in str(refused.value)
     assert "aux_communication:__do_task__" not in str(refused.value)
+
+
+def test_an_owner_who_allows_more_says_so_to_the_running_agent(jobs):
+    made = jobs.federation
+    before = {site: made.layout.site(site).read_text() for site in made.sites}
+    for site, text in before.items():
+        wrong = text.replace("[guard]", "[guard]\nframe_byte = 1")
+        made.layout.site(site).write_text(wrong)
+        assert "frame_byte" in _reload(made.layout.site(site)).stderr  # and nothing changes
+        more = json.dumps([*FRAMES, "aux_communication:*"])
+        made.layout.site(site).write_text(text.replace(json.dumps(FRAMES), more))
+        assert _reload(made.layout.site(site)).returncode == 0
+
+    def allowed() -> str:
+        try:
+            return jobs.start("swarm")
+        except Denied:
+            return ""
+
+    deadline = time.monotonic() + 60
+    while not (job := allowed()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    made.client.cancel(job)
+    jobs.end(job)
+    for site, text in before.items():
+        made.layout.site(site).write_text(text)
+        assert _reload(made.layout.site(site)).returncode == 0
+    assert all(program.alive for program in made.programs.values())
+
+
+def _reload(config: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fedgate_gateway.cli.main", "site", "reload", "-c", config]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 # -- a site that restarts -------------------------------------------------------------------------

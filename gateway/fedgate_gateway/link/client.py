@@ -86,6 +86,10 @@ class LinkClient:
             except asyncio.QueueFull:
                 self._reconnect.set()  # the gateway does not read; start over
 
+    def start_over(self) -> None:
+        """Make the link anew, with a hello of now; nothing that runs over it is lost."""
+        self._reconnect.set()
+
     @property
     def bulk(self) -> grpc.aio.Channel:
         """The channel for cargo, bundles and outputs; a TCP connection of its own."""

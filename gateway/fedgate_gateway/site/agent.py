@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from fedgate import __version__ as fedgate_version
@@ -15,7 +16,7 @@ from fedgate.errors import Conflict, Denied, FedgateError
 from fedgate.notice import Notice, public
 from fedgate_gateway import operator_log
 from fedgate_gateway.child.frameworks import require_frameworks
-from fedgate_gateway.config import ProjectConfig, SiteConfig, load_config
+from fedgate_gateway.config import SiteConfig
 from fedgate_gateway.inspection import Inspector, Inspects
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient, load_identity
@@ -28,10 +29,11 @@ from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.policy import digest
 from fedgate_gateway.sandbox.choose import open_sandbox
-from fedgate_gateway.site.decision import Decider, Examined, examine
+from fedgate_gateway.site.decision import Examined, examine
 from fedgate_gateway.site.job import SiteJob
 from fedgate_gateway.site.job_states import JobStates
 from fedgate_gateway.site.outputs import SiteOutputs
+from fedgate_gateway.site.rules import Rules
 from fedgate_gateway.site.series import SeriesFolders
 from fedgate_proto.v1 import link_pb2 as pb
 
@@ -47,11 +49,8 @@ class SiteAgent:
         require_frameworks(config.adapters, config.runtime)
         self._config = config
         self._inspector = inspector or Inspector(config.adapters, config.inspection)
-        projects = {}
-        for path in config.projects:
-            project = load_config(ProjectConfig, path)
-            projects[project.name] = project
-        self._decider = Decider(config, projects)
+        self._rules = Rules.of(config)
+        self._decider = self._rules.decider
         self._policy_digest = digest(self._decider.policy)
         self._sandbox = open_sandbox(config.runtime.sandbox)
         self._identity = load_identity(config.data)
@@ -85,6 +84,32 @@ class SiteAgent:
             sandbox=self._sandbox.name,
             guard=write_guard(self._config.guard.rules()),
         )
+
+    def reload(self, path: Path) -> None:
+        """Go by the owner's files as they are now; what is wrong with them is logged, once.
+
+        Jobs that run go on by the rules that they were accepted by; all others are decided again.
+        """
+        self._spawn(self._reload(path))
+
+    async def _reload(self, path: Path) -> None:
+        def read() -> Rules:
+            rules = self._rules.again(path)
+            require_frameworks(rules.config.adapters, rules.config.runtime)
+            return rules
+
+        try:
+            rules = await asyncio.to_thread(read)
+        except FedgateError as error:
+            log.warning("the site goes on by its former files: %s", error)
+            return
+        before = self._hello()
+        self._rules, self._config, self._decider = rules, rules.config, rules.decider
+        self._policy_digest = digest(self._decider.policy)
+        self._accepted.clear()
+        log.info("the site goes by its files as they are now")
+        if self._hello() != before:
+            self.link.start_over()  # the gateway hears anew what this site has and lets out
 
     def _on_up(self) -> None:
         if self._grace is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -208,6 +211,34 @@ def series(
 
 
 @app.command()
+def reload(config: ConfigOption, format: FormatOption = Format.TABLE) -> None:
+    """Let the running agent go by site.toml, its policy and its project files as they are now.
+
+    They are checked first; with a mistake in one of them nothing changes. Jobs that run go on by
+    the rules that they were accepted by. `kill -HUP` does the same without the check.
+
+    \b
+    fedgate site reload -c site.toml
+    """
+    from fedgate.errors import NotFound
+    from fedgate_gateway.config import SiteConfig, load_config
+    from fedgate_gateway.site.rules import Rules
+    from fedgate_gateway.site.running import running_process
+
+    found = Rules.of(load_config(SiteConfig, config)).config
+    process = running_process(found.data)
+    if process is None:
+        raise NotFound(
+            f"no agent of {found.name} runs on this machine",
+            why=f"nobody holds {found.data / 'agent.pid'}",
+            remedy="the files are right; start it with `fedgate site run`",
+        )
+    os.kill(process, signal.SIGHUP)
+    told = f"{found.name} (process {process}) reads its files again; its log says if it could not"
+    output.show(format, {"site": found.name, "process": process}, lambda: print(told))
+
+
+@app.command()
 def run(
     config: ConfigOption,
     log_format: LogFormatOption = "plain",
@@ -223,9 +254,14 @@ def run(
     loaded = load_config(SiteConfig, config)
     inspector = forked_inspector(loaded.adapters, loaded.inspection)
     from fedgate_gateway.site.agent import SiteAgent
+    from fedgate_gateway.site.running import known_as_running
 
     async def program() -> None:
-        await SiteAgent(loaded, inspector).run()
+        agent = SiteAgent(loaded, inspector)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, agent.reload, config)
+        with known_as_running(loaded.data):
+            await agent.run()
 
     with closing(inspector):
         run_until_stopped(program, name=f"site {loaded.name}", stop_on_eof=stop_on_eof)
