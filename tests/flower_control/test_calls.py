@@ -111,6 +111,7 @@ def test_a_project_of_others_cannot_be_submitted_to(flwr, archive, state):
     ("config", "words"),
     [
         ({"nope": pb.Scalar(integer=1)}, "no setting 'nope'"),
+        ({"a row of data": pb.Scalar(integer=1)}, "a setting's name is not valid"),
         ({"fedgate.sites": pb.Scalar(text="site-9")}, "has no site 'site-9'"),
         ({"fedgate.sites": pb.Scalar(text="../x")}, "a site's name is not valid"),
         ({"fedgate.min-sites": pb.Scalar(integer=9)}, "at least 9 sites"),

@@ -293,3 +293,11 @@ def test_a_workloads_own_name_becomes_one_that_may_be_shown() -> None:
         replace(REQUEST, name=title_of("", own) or "empty is refused nowhere")
     assert title_of("", "a\x1b[31mb") == "a__31mb"
     assert title_of("asked", "own") == "asked"
+
+
+def test_every_verifier_calls_a_job_by_the_cleaned_name_of_its_workload() -> None:
+    asked = replace(REQUEST, name="")
+    signed = replace(SIGNED, request=asked)
+    check_job(signed, **job(name="a__31mb", workload_name="a\x1b[31mb"))
+    with pytest.raises(Denied):
+        check_job(signed, **job(name="a\x1b[31mb", workload_name="a\x1b[31mb"))
