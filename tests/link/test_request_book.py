@@ -79,3 +79,15 @@ def test_a_book_that_fails_later_refuses(tmp_path: Path) -> None:
 def test_only_its_owner_reads_it(tmp_path: Path) -> None:
     RequestBook(tmp_path / "new").claim(signed(), "job-1")
     assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+
+
+def test_a_job_has_begun_from_its_claim_until_its_success_and_under_its_own_id_only(
+    tmp_path: Path,
+) -> None:
+    book, request = RequestBook(tmp_path), signed()
+    assert not book.began(request.digest, "job-1")
+    book.claim(request, "job-1")
+    assert book.began(request.digest, "job-1")
+    assert not book.began(request.digest, "job-2")
+    book.done(request)
+    assert not book.began(request.digest, "job-1")

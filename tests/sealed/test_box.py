@@ -55,6 +55,15 @@ def test_a_large_output_streams_chunk_by_chunk():
     assert b"".join(open_stream(pieces, KEY, CONTEXT)) == plain
 
 
+def test_a_box_of_the_first_release_is_refused_by_its_version():
+    """It had no facts: FGB 1, signed, wrapped key, signature, chunks."""
+    first = b"FGB\x01\x01" + os.urandom(1197 + 64 + 80)
+    with pytest.raises(SealBroken, match="the box has format version 1") as refused:
+        unbox(first)
+    assert "version 2" in refused.value.why
+    assert "the release of Fedgate that wrote it" in refused.value.remedy
+
+
 def test_the_plaintext_is_nowhere_in_the_box():
     assert b"known weights" not in box(b"known weights" * 20)
 

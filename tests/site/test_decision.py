@@ -27,8 +27,16 @@ from fedgate.errors import (
 from fedgate.manifest import Manifest
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import Dataset, Member, ProjectConfig, Release, SiteConfig
-from fedgate_gateway.governance import JobRequest, sign_request
+from fedgate_gateway.governance import (
+    JobRequest,
+    SignedBy,
+    SignedRequest,
+    read_unverified,
+    sign_request,
+)
 from fedgate_gateway.inspection import InspectionProcess, Inspector
+from fedgate_gateway.link.request_book import RequestBook
+from fedgate_gateway.link.signed_job import verify_signature
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import fingerprint
 from fedgate_gateway.site.decision import Decider, Examined
@@ -111,9 +119,13 @@ def examine(job: Spec, archive: bytes, site: SiteConfig) -> Examined:
     return asyncio.run(examine_slowly(job, archive, site, inspector))
 
 
+def signature(site: Decider, folder: Path, job: Spec) -> SignedRequest:
+    return site.signature(job, RequestBook(folder))
+
+
 def before(site: Decider, job: Spec, manifest: Manifest) -> list[str]:
     """As the agent asks on an offer."""
-    return site.before(job, manifest, site.signature(job))
+    return site.before(job, manifest, verify_signature(job, site.project(job)))
 
 
 def test_a_site_parses_the_bundle_itself(tmp_path: Path) -> None:
@@ -243,7 +255,8 @@ def with_claims(
     site: Decider, manifest: Manifest, claims: Claims = SIMULATED, sandbox: str = "bubblewrap"
 ) -> None:
     job = spec()
-    site.with_claims(job, manifest, site.signature(job), claims, sandbox)
+    signed = verify_signature(job, site.project(job))
+    site.with_claims(job, manifest, signed, claims, sandbox)
 
 
 def test_a_policy_that_wants_a_sandbox_accepts_the_job_and_refuses_the_enclave_without_one(
@@ -269,19 +282,35 @@ def test_a_job_that_nobody_signed_is_no_job() -> None:
 
 def test_a_request_that_is_none_is_denied(tmp_path: Path) -> None:
     with pytest.raises(Denied, match="malformed"):
-        decider(tmp_path).signature(spec(signed=b"{}"))
+        signature(decider(tmp_path), tmp_path, spec(signed=b"{}"))
 
 
 def test_a_stranger_s_signature_is_denied(tmp_path: Path) -> None:
     honest = spec()
     stranger = Ed25519PrivateKey.generate()
     with pytest.raises(Denied, match="nobody in project"):
-        decider(tmp_path).signature(honest_but(honest, key=stranger))
+        signature(decider(tmp_path), tmp_path, honest_but(honest, key=stranger))
 
 
 def test_a_request_that_has_expired_is_denied(tmp_path: Path) -> None:
     with pytest.raises(Denied, match="expired"):
-        decider(tmp_path).signature(honest_but(spec(), now=time.time() - 3600))
+        signature(decider(tmp_path), tmp_path, honest_but(spec(), now=time.time() - 3600))
+
+
+def test_a_job_that_began_in_its_request_s_time_is_rejoined_after_it_and_no_other(
+    tmp_path: Path,
+) -> None:
+    """The agent was restarted in the middle, and its request has expired meanwhile."""
+    site, expired = decider(tmp_path), honest_but(spec(), now=time.time() - 3600)
+    asked = read_unverified(expired.request)
+    begun = SignedRequest(asked.request, asked.digest, "me", SignedBy.SUBMITTER)
+    RequestBook(tmp_path).claim(begun, expired.job)
+    assert signature(site, tmp_path, expired).digest == asked.digest
+    with pytest.raises(Denied, match="expired"):
+        signature(site, tmp_path, replace(expired, job="job-2"))
+    RequestBook(tmp_path).done(begun)
+    with pytest.raises(Denied, match="expired"):
+        signature(site, tmp_path, expired)
 
 
 def honest_but(job: Spec, **how: Any) -> Spec:

@@ -82,6 +82,14 @@ class RequestBook:
             )
         self.check(signed, job)
 
+    def began(self, digest: str, job: str) -> bool:
+        """Has the request been claimed for this very job, and not come to its end?"""
+        with self._failing():
+            found = self._db.execute(
+                "SELECT 1 FROM requests WHERE digest = ? AND job = ? AND NOT done", (digest, job)
+            ).fetchone()
+        return found is not None
+
     def done(self, signed: SignedRequest) -> None:
         """The job has succeeded: it is not started again either."""
         with self._failing():

@@ -7,6 +7,7 @@ request, so that afterwards the two are one truth.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from fedgate.codes import Code
 from fedgate.errors import Denied
@@ -18,16 +19,20 @@ from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import fingerprint
 
 
-def verify_signature(spec: Spec, project: ProjectConfig) -> SignedRequest:
+def verify_signature(
+    spec: Spec, project: ProjectConfig, *, began: Callable[[str], bool] = lambda _digest: False
+) -> SignedRequest:
     """Who signed it, by the project's keys, and that it counts now; raises :class:`Denied`.
 
-    Needs no bundle: what nobody signed is not even fetched.
+    Needs no bundle: what nobody signed is not even fetched. ``began`` knows by its digest a request
+    whose job has begun here: whoever is restarted in the middle comes back to it.
     """
     return verify_request(
         spec.request,
         submitters=project.submitter_keys(),
         gateways=project.gateway_keys(),
         now=time.time(),
+        began=began,
     )
 
 

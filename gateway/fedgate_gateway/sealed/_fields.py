@@ -17,9 +17,9 @@ VERSION = 1
 MARK_BYTES = 4
 
 
-def mark(what: bytes) -> bytes:
+def mark(what: bytes, version: int = VERSION) -> bytes:
     """The mark of a message; ``what`` is one letter."""
-    return b"FG" + what + bytes((VERSION,))
+    return b"FG" + what + bytes((version,))
 
 
 def text8(value: str) -> bytes:
@@ -50,7 +50,7 @@ class Fields:
 
     __slots__ = ("_data", "_end", "_what", "position")
 
-    def __init__(self, data: Bytes, what: str, kind: bytes) -> None:
+    def __init__(self, data: Bytes, what: str, kind: bytes, version: int = VERSION) -> None:
         self._data = memoryview(data)
         if self._data.ndim != 1 or self._data.itemsize != 1 or not self._data.contiguous:
             raise SealBroken(f"the {what} is not a string of bytes")
@@ -60,11 +60,11 @@ class Fields:
         got = self.take(MARK_BYTES)
         if got[:3] != b"FG" + kind:
             raise SealBroken(f"this is no {what}", notice=Notice(Code.NO_LETTER))
-        if got[3] != VERSION:
+        if got[3] != version:
             raise SealBroken(
                 f"the {what} has format version {got[3]}",
-                why=f"this program speaks version {VERSION}",
-                remedy="run the same release of Fedgate on both sides",
+                why=f"this program speaks version {version}",
+                remedy="use the release of Fedgate that wrote it, or the same one on both sides",
             )
 
     def take(self, count: int) -> bytes:

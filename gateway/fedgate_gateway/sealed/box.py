@@ -6,6 +6,8 @@ bundle and signed request, and the facts (round and cohort), so a box does not o
 output, nor as one of another cohort. Anybody can seal to a public key: only the signature says
 that the enclave did. It covers the wrapped key, which suffices because nobody but the sealer and
 the recipient knows that key, and chunks are authentic under it.
+
+Version 1, of release 0.1, had no facts and did not bind the request; it is refused by its number.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from fedgate_gateway.sealed.letter import TAG_BYTES
 
 _WRAPPED: Final = CARGO_KEY_BYTES + WRAP_OVERHEAD
 _MAX_COHORT: Final = 256
+_VERSION: Final = 2
 _INFO: Final = b"fedgate box v2"
 _SIGNATURE: Final = b"fedgate box signature v1"
 
@@ -75,7 +78,7 @@ class BoxFacts:
 
     @classmethod
     def read(cls, data: bytes) -> BoxFacts:
-        fields = Fields(mark(b"B") + data, "box", b"B")
+        fields = Fields(mark(b"B", _VERSION) + data, "box", b"B", _VERSION)
         number, count = fields.number(4), fields.number(2)
         facts = cls(number, tuple(fields.text() for _ in range(count)))
         fields.end()
@@ -117,7 +120,8 @@ def seal_stream(
     key = CargoKey.generate(total, chunk)
     said = facts.to_bytes()
     info = context.info(said)
-    head = mark(b"B") + bytes((signer is not None,)) + len(said).to_bytes(2, "big") + said
+    head = mark(b"B", _VERSION) + bytes((signer is not None,))
+    head += len(said).to_bytes(2, "big") + said
     head += SealingPublicKey(recipient_public).encrypt(key.to_bytes(), info)
     if signer is not None:
         head += signer.sign(_SIGNATURE, info + head)
@@ -154,7 +158,7 @@ def open_box(
     """The same with what the sealer says of it; reads the head of ``sealed`` at once."""
     pieces = _Pieces(sealed, "box")
     head = pieces.take(MARK_BYTES + 3)
-    fields = Fields(head, "box", b"B")
+    fields = Fields(head, "box", b"B", _VERSION)
     signed = fields.number(1)
     said = pieces.take(fields.number(2))
     head += said

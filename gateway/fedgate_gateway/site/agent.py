@@ -190,7 +190,7 @@ class SiteAgent:
 
     async def _consider(self, message: pb.JobSpec) -> tuple[Spec, list[str]]:
         spec = Spec.read(message)
-        signed = self._decider.signature(spec)
+        signed = self._decider.signature(spec, self._requests)
         self._requests.check(signed, spec.job)
         archive = await fetch_bundle(self.link, spec.job, spec.bundle_bytes)
         examined = await examine(spec, archive, self._config, self._inspector)
@@ -242,7 +242,7 @@ class SiteAgent:
         if spec.request != accepted.request or not set(spec.sites) <= set(accepted.sites):
             raise Denied("the job is not the one this site accepted", notice=Notice(Code.OTHER_JOB))
         # The request may have expired since, and others may have declined: our policy may mind.
-        signed = self._decider.signature(spec)
+        signed = self._decider.signature(spec, self._requests)
         self._decider.before(spec, examined.manifest, signed)
         running = sum(not job.ending for job in self._jobs.values())
         if running >= self._config.max_jobs:

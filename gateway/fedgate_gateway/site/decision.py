@@ -15,6 +15,7 @@ from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import ProjectConfig, Runtime, SiteConfig
 from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.inspection import Inspects
+from fedgate_gateway.link.request_book import RequestBook
 from fedgate_gateway.link.signed_job import verify_job, verify_signature
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import check_recipient
@@ -76,9 +77,16 @@ class Decider:
         check_recipient(project, spec.recipient)
         return project
 
-    def signature(self, spec: Spec) -> SignedRequest:
-        """What was signed, whatever of it the gateway tells; raises :class:`Denied`."""
-        return verify_signature(spec, self.project(spec))
+    def signature(self, spec: Spec, book: RequestBook) -> SignedRequest:
+        """What was signed, whatever of it the gateway tells; raises :class:`Denied`.
+
+        A site that was restarted in the middle of a job comes back to it after the request's time
+        as well: ``book`` says that it had begun. The enclave, which begins nothing after that time,
+        must still run it.
+        """
+        return verify_signature(
+            spec, self.project(spec), began=lambda digest: book.began(digest, spec.job)
+        )
 
     def before(self, spec: Spec, manifest: Manifest, signed: SignedRequest) -> list[str]:
         """The reasons of a yes before any enclave is known; raises :class:`Denied` for a no.
