@@ -61,6 +61,15 @@ class GuardRules:
     frames: tuple[str, ...] = ()
     kinds: Mapping[TaskKind, KindRules] = field(default_factory=lambda: STRICT)
 
+    def unusual(self) -> tuple[str, ...]:
+        """The lines that differ from the strict rules: none where an owner opened nothing."""
+        return tuple(
+            str(Need(kind, rule, value))
+            for kind, rules in self.kinds.items()
+            for rule, value in vars(rules).items()
+            if value != getattr(STRICT[kind], rule)
+        )
+
 
 @dataclass(frozen=True)
 class Need:

@@ -36,6 +36,15 @@ def test_rules_that_are_as_loose_or_looser_lack_nothing():
     assert missing_lines(['train.arrays = "like-task"'], (), GuardRules((), STRICT)) == []
 
 
+def test_what_an_owner_opened_is_told_and_nothing_else():
+    assert GuardRules(("aux:*",)).unusual() == ()
+    opened = {**STRICT, TaskKind.QUERY: KindRules("unchecked", body_bytes=100)}
+    assert GuardRules((), opened).unusual() == (
+        'query.arrays = "unchecked"',
+        "query.body_bytes = 100",
+    )
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -33,6 +33,12 @@ FRAMES = (
 )
 SECRET = "kJ3vQ9-what-nobody-may-find-on-a-disk"
 JOB_SECONDS, FRAME_BYTES, SCRATCH_BYTES = 45, 1_000_000, 64 << 20
+#: Owners' rule about code, for jobs of this name: the other jobs here bring some.
+NO_CODE = """
+@id("no-code-{action}") @why("Only FLARE's own classes run here, says {who}.")
+forbid (principal, action == Action::"{action}", resource)
+when {{ context.brings_code && context.name == "codeless-{action}" }};
+"""
 _FINAL = {"succeeded", "failed", "denied", "cancelled", "expired"}
 
 
@@ -89,7 +95,10 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
             policy.read_text()
             .replace('["aux_communication:fed.event"].containsAll(context.frames)', "true")
             .replace("context.release.minimum_cohort >= 2", "true")
+            + NO_CODE.format(action="join", who="sites")
         )
+    with made.layout.policy("gateway").open("a") as file:
+        file.write(NO_CODE.format(action="submit", who="the gateway"))
     # A model that the sites pass on is, for whoever had it before, the last one's own update.
     for path in (made.layout.project, made.layout.gateway):
         path.write_text(path.read_text().replace("minimum_cohort = 2", "minimum_cohort = 1"))
@@ -173,6 +182,47 @@ def test_an_owner_who_allows_more_says_so_to_the_running_agent(jobs):
 def _reload(config: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "fedgate_gateway.cli.main", "site", "reload", "-c", config]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+# -- code where an owner admits none --------------------------------------------------------------
+
+_NP = "nvflare.app_common.np."
+#: Configurations of clients without a file of code, which run some all the same.
+CODE = {
+    "a class of another package": {"path": "subprocess.Popen", "args": {"args": ["id"]}},
+    "another package's function, as FLARE imported it": {
+        "path": _NP + "np_trainer.np.fromfile", "args": {"file": "x"},
+    },
+    "a line for a shell": {
+        "path": "nvflare.app_common.np.np_trainer.NPTrainer", "args": {"command": "id; date"},
+    },
+    "an argument of another package's class": {
+        "path": _NP + "np_trainer.NPTrainer", "args": {"sleep_time": {"path": "os.system"}},
+    },
+    "an argument that names a function": {
+        "path": _NP + "np_trainer.NPTrainer", "args": {"model_name": "os.system"},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CODE)
+def test_code_is_refused_by_the_gateway_and_by_each_site_for_itself(jobs, tmp_path, what):
+    executor = {"tasks": ["train"], "executor": CODE[what]}
+    folder = tmp_path / "job"
+    shutil.copytree(JOBS / "fedavg", folder, ignore=shutil.ignore_patterns("custom"))
+    config = {"format_version": 2, "executors": [executor]}
+    (folder / "app/config/config_fed_client.json").write_text(json.dumps(config))
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"name": "codeless-submit"}))
+    with pytest.raises(Denied, match="says the gateway"):
+        jobs.start(folder)
+    (folder / "meta.json").write_text(json.dumps(meta | {"name": "codeless-join"}))
+    job = jobs.start(folder)
+    told = jobs.end(job)
+    assert told["job"]["state"] == "denied", told
+    answers = [site["reason"] for site in told["sites"] if site["decision"] != "pending"]
+    assert answers
+    assert all("Only FLARE's own classes run here, says sites." in each for each in answers)
 
 
 # -- a site that restarts -------------------------------------------------------------------------

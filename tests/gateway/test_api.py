@@ -9,7 +9,9 @@ import json
 
 import pytest
 
+from fedgate.guard_rules import STRICT, GuardRules, KindRules
 from fedgate.job import JobEvent
+from fedgate.task import TaskKind
 from fedgate_gateway.control.principal import Scope
 from fedgate_gateway.control.records import OutputKind
 from fedgate_gateway.sealed.keys import RecipientKey
@@ -194,6 +196,15 @@ def test_sites_show_who_is_enrolled_and_linked(client, admin, token, state):
     mine = token(Scope.SITES_READ, projects=["other"])
     (site,) = client.get("/api/v1/sites", headers=mine).json()["peers"]
     assert (site["name"], site["projects"]) == ("site-9", ["other"])
+
+
+def test_sites_show_what_their_owners_opened_in_the_guard(client, admin, state):
+    opened = {**STRICT, TaskKind.QUERY: KindRules("like-job")}
+    says = {"site-1": GuardRules(), "site-2": GuardRules((), opened)}
+    state.site_guard = says.get
+    sites = client.get("/api/v1/sites", headers=admin).json()["peers"]
+    told = {site["name"]: site["guard"] for site in sites[:3]}
+    assert told == {"site-1": [], "site-2": ['query.arrays = "like-job"'], "site-3": None}
 
 
 def test_metrics_tell_of_jobs_and_requests(client, token, submit):

@@ -32,6 +32,10 @@ class PeerView(BaseModel):
     frames: list[str] | None = Field(
         description="opaque traffic that its guard lists, as it says; null where it does not"
     )
+    guard: list[str] | None = Field(
+        description="lines of its guard that differ from the strict rules, as it says; null where "
+        "it does not"
+    )
 
 
 class PeersView(BaseModel):
@@ -94,4 +98,5 @@ def _view(
         expires=peer.expires if peer else None,
         identity=base64.b64encode(peer.identity).decode() if peer else None,
         frames=None if guard is None else list(guard.frames),
+        guard=None if guard is None else list(guard.unusual()),
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,19 +31,31 @@ app = typer.Typer(
 
 @app.command(name="list")
 def list_sites(profile: ProfileOption = None, format: FormatOption = Format.TABLE) -> None:
-    """Sites and enclaves, whether they have enrolled, and whether they are linked now."""
+    """Sites and enclaves, whether they have enrolled, and whether they are linked now.
+
+    GUARD is "strict" where the owner opened nothing for results; `fedgate site status` shows the
+    lines that an owner wrote.
+    """
     from fedgate_gateway.cli.client import Client
     from fedgate_gateway.cli.profile import load_profile
 
     with Client(load_profile(profile)) as client:
         data = {"sites": client.sites(), "enclaves": client.enclaves()}
-    rows = [{**peer, "kind": "site"} for peer in data["sites"]]
+    rows = [{**peer, "kind": "site", "guard": _guard(peer)} for peer in data["sites"]]
     rows += [{**peer, "kind": "enclave"} for peer in data["enclaves"]]
     columns = {
         "name": "NAME", "kind": "KIND", "online": "ONLINE", "projects": "PROJECTS",
-        "enrolled": "ENROLLED", "expires": "EXPIRES",
+        "guard": "GUARD", "enrolled": "ENROLLED", "expires": "EXPIRES",
     }  # fmt: skip
     output.show(format, data, lambda: output.table(rows, columns))
+
+
+def _guard(peer: Mapping[str, Any]) -> str:
+    """In a word; nothing for a site that does not say, as one that is not linked."""
+    lines = peer.get("guard")
+    if lines is None:
+        return ""
+    return f"opened, {len(lines)} lines" if lines else "strict"
 
 
 @app.command()
@@ -60,7 +73,8 @@ def status(
         found = [peer for peer in client.sites() if peer["name"] == site]
     if not found:
         raise NotFound(f"the gateway knows no site {site!r}", remedy="see `fedgate site list`")
-    output.show(format, found[0], lambda: output.details(list(found[0].items())))
+    shown = {**found[0], "guard": found[0].get("guard") or _guard(found[0])}
+    output.show(format, found[0], lambda: output.details(list(shown.items())))
     if not found[0]["online"]:
         raise Unavailable(
             f"site {site} is not linked to the gateway",
