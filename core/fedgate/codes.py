@@ -88,6 +88,7 @@ class Code(enum.StrEnum):
     OTHER_PROJECT_FILE = "other-project-file"
     NOT_ON_ROSTER = "not-on-roster"
     UNKNOWN_ENCLAVE = "unknown-enclave"
+    NO_ENCLAVE = "no-enclave"
     WRONG_SIGNER = "wrong-signer"
     UNKNOWN_SESSION = "unknown-session"
     FORGED_RESULT = "forged-result"
@@ -255,6 +256,7 @@ SENTENCES: Mapping[Code, str] = {
     ),
     Code.NOT_ON_ROSTER: "the site's identity is not on the roster of the project",
     Code.UNKNOWN_ENCLAVE: "the enclave is not one of the project's (compare the project files)",
+    Code.NO_ENCLAVE: "the request names no enclave, and the project has several (name one)",
     Code.WRONG_SIGNER: "the answer is not signed by the project's enclave",
     Code.UNKNOWN_SESSION: "the session is not known here",
     Code.FORGED_RESULT: "the workload answered in another's name, or a task that it does not have",

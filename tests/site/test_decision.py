@@ -27,6 +27,7 @@ from fedgate.errors import (
 from fedgate.manifest import Manifest
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import Dataset, Member, ProjectConfig, Release, SiteConfig
+from fedgate_gateway.enclave import admission
 from fedgate_gateway.governance import (
     JobRequest,
     SignedBy,
@@ -67,15 +68,23 @@ def member(key: Ed25519PrivateKey) -> Member:
 
 
 def decider(
-    folder: Path, policy: str = OPEN, release: Release | None = None, **changes: Any
+    folder: Path,
+    policy: str = OPEN,
+    *,
+    release: Release | None = None,
+    enclaves: dict[str, Member] | None = None,
+    **changes: Any,
 ) -> Decider:
     members = {name: Member(identity="A" * 43 + "=") for name in ("a", "b")}
     project = ProjectConfig(
-        name="demo", members=members, recipients=(fingerprint(RECIPIENT),),
+        name="demo", members=members, enclaves=enclaves or {}, recipients=(fingerprint(RECIPIENT),),
         submitters={"me": member(SIGNER)}, gateways={"gate": member(GATEWAY)},
         release=release or Release(),
     )  # fmt: skip
     return Decider(config(folder, policy, **changes), {"demo": project})
+
+
+OTHER = {name: Member(identity="B" * 42 + "A=") for name in ("one", "two")}
 
 
 def spec(*, signed: bytes | None = None, **changes: Any) -> Spec:
@@ -101,6 +110,7 @@ def sign(*, key: Ed25519PrivateKey = SIGNER, now: float | None = None, **job: An
         min_sites=job["min_sites"], config=json.loads(job["config"]), task_seconds=None,
         recipient=fingerprint(job["recipient"]) if job["recipient"] else "",
         created=created, expires=created + 60, nonce=secrets.token_hex(16),
+        enclave=job.get("signed_enclave", ""),
     )  # fmt: skip
     return sign_request(request, key)
 
@@ -425,3 +435,34 @@ def test_a_workload_that_waits_for_trainers_needs_an_owner_who_has_some(tmp_path
     with pytest.raises(Denied, match="runs no trainers outside its sandbox"):
         before(decider(tmp_path), spec(), manifest)
     assert before(decider(tmp_path, trainers=tmp_path), spec(), manifest)
+
+
+def test_a_request_is_run_by_one_enclave_which_sees_when_it_is_run_again(tmp_path: Path) -> None:
+    """Two enclaves of a project would each find one job, at other sites each, as it was signed."""
+    one_only = dict(list(OTHER.items())[:1])
+    only, several = decider(tmp_path, enclaves=one_only), decider(tmp_path, enclaves=OTHER)
+    open_, at_one = spec(), honest_but(spec(), signed_enclave="one")
+    assert signature(only, tmp_path, replace(open_, enclave="one"))
+    with pytest.raises(Denied, match="names no enclave"):  # in review already
+        signature(several, tmp_path, open_)
+    assert signature(several, tmp_path, at_one)
+    assert signature(several, tmp_path, replace(at_one, enclave="one"))
+    with pytest.raises(Denied, match="not what its submitter signed: enclave"):
+        signature(several, tmp_path, replace(at_one, enclave="two"))
+    for stranger in (replace(open_, enclave="two"), honest_but(spec(), signed_enclave="two")):
+        with pytest.raises(Denied, match="not an enclave of project"):
+            signature(only, tmp_path, stranger)
+
+
+def test_an_enclave_runs_no_request_of_another_one() -> None:
+    members = {name: Member(identity="A" * 43 + "=") for name in ("a", "b")}
+    project = ProjectConfig(
+        name="demo", members=members, enclaves=OTHER, recipients=(fingerprint(RECIPIENT),),
+        submitters={"me": member(SIGNER)},
+    )  # fmt: skip
+    job = honest_but(spec(), signed_enclave="one")
+    assert admission.check(replace(job, enclave="one"), project)
+    with pytest.raises(Denied, match="not what its submitter signed: enclave"):
+        admission.check(replace(job, enclave="two"), project)
+    with pytest.raises(Denied, match="names no enclave"):
+        admission.check(replace(spec(), enclave="two"), project)

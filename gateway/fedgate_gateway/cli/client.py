@@ -89,11 +89,13 @@ class Client:
         config: Mapping[str, Scalar] | None = None,
         recipient: bytes | None = None,
         task_seconds: float | None = None,
+        enclave: str = "",
     ) -> dict[str, Any]:
         """Sign a request for a bundle, and hand both in."""
         signed = sign_submission(
             self.profile, archive, project=project, name=name, sites=sites, datasets=datasets,
             min_sites=min_sites, config=config, recipient=recipient, task_seconds=task_seconds,
+            enclave=enclave,
         )  # fmt: skip
         return self.send(signed)
 

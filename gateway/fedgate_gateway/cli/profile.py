@@ -46,6 +46,8 @@ class Profile(Section):
     audit_key: str = ""
     #: The project of jobs that name none.
     project: str = ""
+    #: The enclave of jobs that name none; needed where a project has several.
+    enclave: str = ""
     #: Kinds of outputs ("model", "artifacts", "metrics", "log") that are accepted although nobody
     #: signed them, because the project releases them in clear. Whoever runs the gateway can
     #: change those.

@@ -51,11 +51,12 @@ def sign_submission(
     recipient: bytes | None = None,
     task_seconds: float | None = None,
     valid_seconds: int = VALID_SECONDS,
+    enclave: str = "",
 ) -> SignedSubmission:
     """Raises :class:`InvalidConfig` for a profile that cannot sign, and :class:`InvalidMessage`.
 
     ``sites`` empty leaves them open: any members of the project. ``recipient`` is the raw public
-    key. The project is the profile's where none is named.
+    key. Project and enclave are the profile's where none is named.
     """
     if not (project or profile.project):
         raise InvalidMessage(
@@ -82,5 +83,6 @@ def sign_submission(
         created=now,
         expires=now + valid_seconds,
         nonce=secrets.token_hex(16),
+        enclave=enclave or profile.enclave,
     )
     return SignedSubmission(archive, sign_request(request, profile.signing_key()), recipient)

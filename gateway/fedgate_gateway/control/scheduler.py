@@ -26,6 +26,7 @@ from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import BundleRecord, Decision, JobRecord, JobSite
 from fedgate_gateway.control.review import may_go_on, refusal
 from fedgate_gateway.control.state import GatewayState
+from fedgate_gateway.governance import read_unverified
 from fedgate_gateway.link import facts
 from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.relay.connections import Connection, Connections
@@ -194,13 +195,17 @@ class Scheduler:
 
     async def _assign(self, job: JobRecord, sites: Sequence[JobSite]) -> None:
         refused = self._refused.setdefault(job.id, set())
+        wanted = await asyncio.to_thread(self._wanted_enclave, job.id)
         able = [
             c
             for c in self._connections.enclaves()
-            if c.name not in refused and job.framework in {f.name for f in c.hello.frameworks}
+            if c.name not in refused
+            and wanted in ("", c.name)
+            and job.framework in {f.name for f in c.hello.frameworks}
         ]
         if not able:
-            if refused and refused >= {c.name for c in self._connections.enclaves()}:
+            asked = {wanted} if wanted else {c.name for c in self._connections.enclaves()}
+            if refused and refused >= asked:
                 await self._transition(
                     job.id, JobEvent.FAIL, reason=f"every enclave refused it: {job.reason}"
                 )
@@ -219,6 +224,11 @@ class Scheduler:
         if assigned is not None:
             self._order.started(assigned)
             await self._keep(assigned, sites)
+
+    def _wanted_enclave(self, job: str) -> str:
+        """As the submitter signed; empty: any that takes it. Sites and enclaves check it."""
+        request = self._state.jobs.request(job)
+        return read_unverified(request).request.enclave if request else ""
 
     def _has_room(self, site: str) -> bool:
         """A job waits for sites that are busy; one that is not there does not keep it waiting."""

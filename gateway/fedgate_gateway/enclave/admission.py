@@ -13,7 +13,7 @@ from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.inspection import Inspected, Inspects
 from fedgate_gateway.link.cargo import fetch_bundle
 from fedgate_gateway.link.client import LinkClient
-from fedgate_gateway.link.signed_job import verify_signature
+from fedgate_gateway.link.signed_job import verify_enclave, verify_signature
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import check_recipient
 
@@ -30,7 +30,9 @@ def check(spec: Spec, project: ProjectConfig) -> SignedRequest:
             notice=Notice(Code.NOT_A_MEMBER),
         )
     check_recipient(project, spec.recipient)
-    return verify_signature(spec, project)
+    signed = verify_signature(spec, project)
+    verify_enclave(signed, spec, project)
+    return signed
 
 
 async def open_bundle(link: LinkClient, spec: Spec, inspector: Inspects) -> tuple[bytes, Inspected]:

@@ -1,7 +1,7 @@
 """What a submitter asks for: the whole of it, so that nobody on the way can ask for something else.
 
 Whatever a submitter leaves open is open in the signed document as well: no sites means any members
-of the project, no minimum means the workload's own.
+of the project, no minimum means the workload's own, no enclave means the project's only one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fedgate_gateway.governance.scalars import read_scalar, write_config
 from fedgate_gateway.governance.title import MOST, is_title
 
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_ENCLAVE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _RECIPIENT = re.compile(r"(sha256:[0-9a-f]{64})?")
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -58,6 +59,8 @@ class JobRequest:
     expires: int
     #: 16 random bytes in hex: two requests are never the same by chance.
     nonce: str
+    #: Which enclave runs it, and no other; empty: the only one that the project has.
+    enclave: str = ""
 
     def __post_init__(self) -> None:
         for pattern, text, what in (
@@ -66,6 +69,7 @@ class JobRequest:
             (_SUBMITTER, self.submitter, "the submitter's name"),
             (_RECIPIENT, self.recipient, "the recipient's fingerprint"),
             (_NONCE, self.nonce, "the nonce"),
+            (_ENCLAVE, self.enclave, "the enclave's name"),
             *((_PROJECT, site, "a site's name") for site in self.sites),
             *((_DATASET, dataset, "a dataset's name") for dataset in self.datasets),
             *((_SETTING, key, "a setting's name") for key in self.config),
@@ -115,6 +119,7 @@ class JobRequest:
             "created": self.created,
             "expires": self.expires,
             "nonce": self.nonce,
+            "enclave": self.enclave,
         }
 
     @classmethod
@@ -136,6 +141,7 @@ class JobRequest:
                 created=predicate["created"],
                 expires=predicate["expires"],
                 nonce=predicate["nonce"],
+                enclave=predicate["enclave"],
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InvalidMessage("not a job's request", why=repr(error)[:200]) from error

@@ -36,6 +36,31 @@ def verify_signature(
     )
 
 
+def verify_enclave(signed: SignedRequest, spec: Spec, project: ProjectConfig) -> None:
+    """One enclave runs a request, so that its own record of requests sees each of them: two could
+    run it as two jobs at other sites each. Raises :class:`Denied`.
+
+    In review no enclave is chosen yet; only that there is one to choose is asked.
+    """
+    named, listed = signed.request.enclave, sorted(project.enclaves)
+    if not named and len(listed) > 1:
+        raise Denied(
+            "the signed request names no enclave",
+            why=f"project {project.name} has several: {', '.join(listed)}",
+            remedy="submit with --enclave, or set `enclave` in the profile",
+            notice=Notice(Code.NO_ENCLAVE),
+        )
+    for enclave in filter(None, (named, spec.enclave)):
+        project.enclave_identity(enclave)
+    if named and spec.enclave and named != spec.enclave:
+        raise Denied(
+            "the job is not what its submitter signed: enclave",
+            why=f"signed was {named!r}, the job has {spec.enclave!r}",
+            remedy="somebody between submitter and site changed the job; do not run it",
+            notice=Notice(Code.REQUEST_CHANGED),
+        )
+
+
 def verify_job(
     signed: SignedRequest, spec: Spec, project: ProjectConfig, manifest: Manifest
 ) -> None:

@@ -16,7 +16,7 @@ from fedgate_gateway.config import ProjectConfig, Runtime, SiteConfig
 from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.inspection import Inspects
 from fedgate_gateway.link.request_book import RequestBook
-from fedgate_gateway.link.signed_job import verify_job, verify_signature
+from fedgate_gateway.link.signed_job import verify_enclave, verify_job, verify_signature
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import check_recipient
 from fedgate_gateway.policy import (
@@ -84,9 +84,10 @@ class Decider:
         as well: ``book`` says that it had begun. The enclave, which begins nothing after that time,
         must still run it.
         """
-        return verify_signature(
-            spec, self.project(spec), began=lambda digest: book.began(digest, spec.job)
-        )
+        project = self.project(spec)
+        signed = verify_signature(spec, project, began=lambda digest: book.began(digest, spec.job))
+        verify_enclave(signed, spec, project)
+        return signed
 
     def before(self, spec: Spec, manifest: Manifest, signed: SignedRequest) -> list[str]:
         """The reasons of a yes before any enclave is known; raises :class:`Denied` for a no.

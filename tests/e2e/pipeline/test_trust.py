@@ -162,6 +162,7 @@ class Rogue:
         from fedgate_gateway.cli.client import Client
         from fedgate_gateway.cli.profile import load_profile
         from fedgate_gateway.dev.program import Program
+        from fedgate_gateway.link.client import load_identity
         from fedgate_gateway.pki.enrol import enrol
 
         self._bench, self._name, layout = bench, name, bench.federation.layout
@@ -169,6 +170,7 @@ class Rogue:
         state = folder / "state"
         state.mkdir(parents=True, mode=0o700)
         project = tomllib.loads(layout.project.read_text())
+        project["enclaves"] = {name: next(iter(project["enclaves"].values()))}
         if recipient is not None:
             project["recipients"].append(fingerprint(recipient.public_raw))
         if stolen:
@@ -180,6 +182,8 @@ class Rogue:
         with Client(load_profile(layout.admin_profile)) as admin:
             token = admin.invite("enclave", name)["token"]
         enrol(bench.federation.profile.api, token, "enclave", name, state)
+        self.project = folder / "demo.toml"
+        self.identity = encoded(load_identity(state).public_raw)
         arguments = ["enclave", "--config", str(folder / "enclave.toml")]
         self.program = Program(f"rogue-{name}", arguments, layout.log(f"rogue-{name}"))
 
@@ -233,3 +237,40 @@ def test_an_enclave_whose_project_file_lists_one_recipient_more_gets_nothing(ben
 def test_a_recipient_that_no_project_file_knows_is_declined_by_each_site(bench: Any) -> None:
     job = bench.submit(bench.archive, recipient=RecipientKey.generate().public_raw)
     require_declined(bench, job, "recipient key is not one of the project's")
+
+
+def test_a_signed_request_is_one_job_also_where_a_project_has_two_enclaves(bench: Any) -> None:
+    """Each of them, and each site, would find one job, as it was signed. It restarts everybody."""
+    federation, layout = bench.federation, bench.federation.layout
+    second = Rogue(bench, "enclave-2")
+    project = tomllib.loads(layout.project.read_text())
+    project["enclaves"]["enclave-2"] = {"identity": second.identity}
+    for path in (layout.project, second.project):
+        path.write_text(tomli_w.dumps(project))
+    for site in federation.sites:  # their policies want two sites in a job
+        policy = layout.policy(site)
+        policy.write_text(policy.read_text().replace("context.site_count >= 2", "true"))
+    restarted = [federation.programs[name] for name in ("enclave-1", *federation.sites)]
+    for program in restarted:
+        program.stop()
+    for program in restarted:
+        program.start()
+    client = federation.client
+    bench.until(lambda: all(p["online"] for p in client.sites()))
+    envelope = encoded(signed(bench, min_sites=1, enclave="enclave-1"))
+    other = {**CHOSEN, "min_sites": 1}
+
+    lie = {"request": envelope, "min_sites": 1}
+    bench.order(spec={"offer": lie, "start": {**lie, "sites": ["site-1"]}})
+    first = bench.submit(bench.archive, **other)
+    bench.wait(first)
+    (opened,) = bench.audit(first, "session.opened")
+    assert opened["data"]["site"] == "site-1"
+    federation.programs["enclave-1"].stop()
+    second.program.start()
+    try:
+        bench.order(spec={"offer": lie, "start": lie})
+        again = bench.submit(bench.archive, **other)
+        require_refused_at_the_start(bench, again, "not what its submitter signed")
+    finally:
+        second.program.stop()

@@ -57,6 +57,9 @@ def submit(
     expires: Annotated[
         str, typer.Option(help="How long it may wait to be started, as 12h or 7d; at most 30d.")
     ] = "7d",
+    enclave: Annotated[
+        str, typer.Option(help="Which enclave runs it, where the project has several.")
+    ] = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Show progress, then fetch outputs.")
     ] = False,
@@ -103,6 +106,7 @@ def submit(
             recipient=recipient,
             task_seconds=task_seconds,
             valid_seconds=valid_seconds,
+            enclave=enclave,
         )
         job = client.send(signed)
         Submissions(profile).submitted(job, signed)

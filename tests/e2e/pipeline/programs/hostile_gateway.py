@@ -283,9 +283,9 @@ def lying_spec(job: Any, bundle: Any, sites: Any, request: bytes) -> pb.JobSpec:
     if job.enclave and lie.get("site"):
         spec.sites.append(lie["site"])
     for field, value in lie.get("start" if job.enclave else "offer", {}).items():
-        if field == "datasets":
-            del spec.datasets[:]
-            spec.datasets.extend(value)
+        if field in ("datasets", "sites"):
+            del getattr(spec, field)[:]
+            getattr(spec, field).extend(value)
         elif field in ("recipient", "request"):
             setattr(spec, field, base64.b64decode(value))
         else:
