@@ -12,6 +12,7 @@ import shutil
 import time
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,6 +150,16 @@ def test_an_honest_job_is_none_the_worse(bench: Any) -> None:
 # -- an enclave of the gateway's own ---------------------------------------------------------------
 
 
+def enrol_enclave(bench: Any, name: str, state: Path) -> None:
+    from fedgate_gateway.cli.client import Client
+    from fedgate_gateway.cli.profile import load_profile
+    from fedgate_gateway.pki.enrol import enrol
+
+    with Client(load_profile(bench.federation.layout.admin_profile)) as admin:
+        token = admin.invite("enclave", name)["token"]
+    enrol(bench.federation.profile.api, token, "enclave", name, state)
+
+
 class Rogue:
     """An enclave host that the gateway lets in under ``name``.
 
@@ -159,11 +170,8 @@ class Rogue:
     def __init__(
         self, bench: Any, name: str, *, recipient: RecipientKey | None = None, stolen: bool = False
     ) -> None:
-        from fedgate_gateway.cli.client import Client
-        from fedgate_gateway.cli.profile import load_profile
         from fedgate_gateway.dev.program import Program
         from fedgate_gateway.link.client import load_identity
-        from fedgate_gateway.pki.enrol import enrol
 
         self._bench, self._name, layout = bench, name, bench.federation.layout
         folder = bench.folder / f"rogue-{name}{'-stolen' * stolen}"
@@ -179,9 +187,7 @@ class Rogue:
         config = tomllib.loads(layout.enclave.read_text())
         config |= {"name": name, "data": "state", "projects": ["demo.toml"]}
         (folder / "enclave.toml").write_text(tomli_w.dumps(config))
-        with Client(load_profile(layout.admin_profile)) as admin:
-            token = admin.invite("enclave", name)["token"]
-        enrol(bench.federation.profile.api, token, "enclave", name, state)
+        enrol_enclave(bench, name, state)
         self.project = folder / "demo.toml"
         self.identity = encoded(load_identity(state).public_raw)
         arguments = ["enclave", "--config", str(folder / "enclave.toml")]
@@ -250,6 +256,7 @@ def test_a_signed_request_is_one_job_also_where_a_project_has_two_enclaves(bench
     for site in federation.sites:  # their policies want two sites in a job
         policy = layout.policy(site)
         policy.write_text(policy.read_text().replace("context.site_count >= 2", "true"))
+    enrol_enclave(bench, "enclave-1", layout.state("enclave-1"))  # others had its place above
     restarted = [federation.programs[name] for name in ("enclave-1", *federation.sites)]
     for program in restarted:
         program.stop()
