@@ -70,7 +70,6 @@ def member(key: Ed25519PrivateKey) -> Member:
 def decider(
     folder: Path,
     policy: str = OPEN,
-    *,
     release: Release | None = None,
     enclaves: dict[str, Member] | None = None,
     **changes: Any,
