@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from flwr.app import Array, ArrayRecord, RecordDict
 
@@ -11,6 +12,9 @@ from fedgate.adapter import Federation
 from fedgate.model import Model
 from fedgate_flower.arrays import take_apart
 from fedgate_flower.messages import finite
+
+#: Numbers of one list that are reported.
+_MOST_OF_A_LIST = 32
 
 
 class Outcome:
@@ -53,15 +57,18 @@ class Outcome:
                 self._model = (number, arrays, "sent")
 
     def measured(self, number: int, source: str, metrics: object) -> None:
-        """Metrics of a round; a name that the round already has is told apart by ``source``."""
+        """Metrics of a round; a name that the round already has is told apart by ``source``.
+
+        Only the new ones are reported. A list of numbers is told as ``name.0``, ``name.1``, …
+        """
         if not isinstance(metrics, Mapping):
             return
         with self._lock:
             known = self._metrics.setdefault(number, {})
-            for name, value in metrics.items():
-                if (plain := finite(value)) is not None:
-                    known[name if name not in known else f"{source}.{name}"] = plain
-            report = dict(known)
+            report: dict[str, float] = {}
+            for name, plain in _numbers(metrics):
+                report[name if name not in known else f"{source}.{name}"] = plain
+            known |= report
         if report:
             self._federation.publish(None, round=number, metrics=report)
 
@@ -79,3 +86,11 @@ class Outcome:
             tensors["arrays/__metadata__"] = tensors.pop("__metadata__")
         model = Model(tensors, {"source": source})
         self._federation.publish(model, round=number, metrics=self._metrics.get(number, {}))
+
+
+def _numbers(metrics: Mapping[Any, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in metrics.items():
+        listed = isinstance(value, list | tuple)
+        for index, item in enumerate(value[:_MOST_OF_A_LIST] if listed else [value]):
+            if (plain := finite(item)) is not None:
+                yield (f"{name}.{index}" if listed else str(name)), plain

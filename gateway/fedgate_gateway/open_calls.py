@@ -41,6 +41,8 @@ class OpenCall:
         #: It was ended by us: whoever catches its cancellation knows why.
         self.ended = False
         self.over = False
+        #: It shows what happens for as long as it happens, and never ends by itself.
+        self.streams = False
 
     def claimed(self, holder: str) -> None:
         first, self.holder = not self.holder, holder
@@ -99,6 +101,13 @@ class OpenCalls:
                 calls.discard(call)
                 if not calls:
                     del self._calls[call.holder]
+
+    def end_streams(self) -> None:
+        """Whoever watches hears an end in order; the program stops."""
+        with self._lock:
+            calls = [call for calls in self._calls.values() for call in calls if call.streams]
+        for call in calls:
+            call.end()
 
     def end(self, holder: str) -> None:
         """End everything that is open for ``holder``."""

@@ -104,6 +104,7 @@ async def _run(
         for task in done:
             task.result()
     finally:
+        state.calls.end_streams()
         stop.set()
         await server.stop(0.5)
         for task in tasks[1:]:

@@ -46,6 +46,11 @@ def test_a_job_that_needs_more_sites_says_how_many():
     assert text.endswith("it waits for 1 more of b (min_sites 2)")
 
 
+def test_a_site_that_the_workload_needs_is_waited_for():
+    sites = site("a"), site("b"), site("c", decision="pending", online=False)
+    assert said(*sites, mandatory=["c"]).endswith("it cannot go on without c")
+
+
 def test_no_enclave_is_said():
     assert "no enclave is linked" in said(site("a"), site("b"), enclave=False)
 

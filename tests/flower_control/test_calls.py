@@ -115,6 +115,9 @@ def test_a_project_of_others_cannot_be_submitted_to(flwr, archive, state):
         ({"fedgate.sites": pb.Scalar(text="site-9")}, "has no site 'site-9'"),
         ({"fedgate.sites": pb.Scalar(text="../x")}, "a site's name is not valid"),
         ({"fedgate.min-sites": pb.Scalar(integer=9)}, "at least 9 sites"),
+        ({"fedgate.min-sites": pb.Scalar(integer=9)}, "with flwr run: --run-config"),
+        ({"fedgate.dataset": pb.Scalar(text="x")}, "fedgate.datasets, fedgate.min-sites"),
+        ({"rounds": pb.Scalar(text="abc")}, "'rounds' is a number"),
     ],
 )
 def test_choices_that_cannot_be_are_refused_with_a_sentence(flwr, archive, config, words):

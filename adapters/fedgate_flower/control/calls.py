@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fedgate.errors import InvalidMessage, NotFound
+from fedgate.errors import Denied, FedgateError, InvalidMessage, NotFound
 from fedgate.front_door import Caller, Desk, Lines
 from fedgate.job import SERIES
 from fedgate_flower import identity
@@ -56,8 +56,8 @@ class Calls:
         archive, order = orders.read(await read(request, pb.StartRunRequest, limit))
         try:
             sight = await self.desk.submit(caller, archive, order)
-        except NotFound as error:  # a project or a site: to Flower that is not a missing run
-            raise InvalidMessage(error.what, why=error.why, remedy=error.remedy) from error
+        except (NotFound, InvalidMessage, Denied) as error:
+            raise _in_flwr_s_words(error) from error
         told = pb.StartRunResponse(
             run_id=sight.number,
             note=runs.note(sight),
@@ -128,6 +128,17 @@ class Calls:
 async def _logs(lines: AsyncIterator[Lines]) -> AsyncIterator[Message]:
     async for said in lines:
         yield pb.StreamLogsResponse(log_output=said.text, latest_timestamp=said.at.timestamp())
+
+
+def _in_flwr_s_words(error: FedgateError) -> FedgateError:
+    """It has no options for sites and datasets; and of a project or a site that is not there, to
+    Flower that is not a missing run.
+    """
+    kind = InvalidMessage if isinstance(error, NotFound) else type(error)
+    words = (error.what, error.remedy)
+    chosen = any(word in text for text in words for word in ("site", "dataset"))
+    remedy = f"{error.remedy}; {orders.IN_FLWR}" if chosen and error.remedy else error.remedy
+    return kind(error.what, why=error.why, remedy=remedy)
 
 
 def _number(run_id: int) -> int:

@@ -16,12 +16,14 @@ from fedgate.job import SERIES
 from fedgate.task import Scalar
 from fedgate_flower.control import wire_pb2 as pb
 from fedgate_flower.control.runs import project_of
-from fedgate_flower.waiting import PREFIX
+from fedgate_flower.waiting import PREFIX, SETTINGS
 
 SITES, DATASETS = f"{PREFIX}sites", f"{PREFIX}datasets"
 MIN_SITES, TASK_SECONDS = f"{PREFIX}min-sites", f"{PREFIX}task-seconds"
 _OURS = frozenset({SITES, DATASETS, MIN_SITES, TASK_SECONDS})
 _MOST_SETTINGS = 1000
+#: What other commands have options for, in the words of this one.
+IN_FLWR = f'with flwr run: --run-config \'{SITES}="a,b" {DATASETS}="c" {MIN_SITES}=2\''
 _LONGEST_KEY = 255
 _LARGEST_INT = 2**63 - 1
 
@@ -46,6 +48,7 @@ def read(request: pb.StartRunRequest) -> tuple[bytes, Order]:
     config = _config(request)
     if request.series_id and config.setdefault(SERIES, request.series_id) != request.series_id:
         raise InvalidMessage(f"the run names two series: its series_id and {SERIES}")
+    _no_typos(config)
     order = Order(
         project=project_of(request.federation),
         sites=_names(config, SITES),
@@ -55,6 +58,17 @@ def read(request: pb.StartRunRequest) -> tuple[bytes, Order]:
         config={key: value for key, value in config.items() if key not in _OURS},
     )
     return _bundle(request.fab), order
+
+
+def _no_typos(config: Mapping[str, Scalar]) -> None:
+    known = sorted(_OURS | set(SETTINGS))
+    for key in config:
+        if key.startswith(PREFIX) and key not in known:
+            raise InvalidMessage(
+                f"there is no setting {key!r:.80}",
+                why=f"those that start with {PREFIX} are: {', '.join(known)}",
+                remedy="name one of them in --run-config; an app's own settings start otherwise",
+            )
 
 
 def _bundle(fab: pb.Fab) -> bytes:

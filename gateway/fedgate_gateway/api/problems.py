@@ -11,7 +11,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from fedgate.errors import FedgateError, LimitReached, Unauthenticated
@@ -127,6 +129,8 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if (stranger := await run_in_threadpool(_stranger, request)) is not None:
+        return problem_of(stranger, request.url.path)
     return problem(
         request.url.path,
         422,
@@ -135,6 +139,26 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         why=told(error.errors()),
         remedy="see /api/v1/openapi.json for what it must look like",
     )
+
+
+def _stranger(request: Request) -> FedgateError | None:
+    """Who may not call at all hears that first: FastAPI reads a body before it asks who sent it."""
+    if not _needs_token(getattr(request.scope.get("route"), "dependant", None)):
+        return None
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    try:
+        if scheme.lower() != "bearer":
+            raise Unauthenticated("a token is needed here")
+        request.app.state.gateway.tokens.authenticate(token.strip())
+    except FedgateError as error:
+        return error
+    return None
+
+
+def _needs_token(dependant: Any) -> bool:
+    if dependant is None:
+        return False
+    return isinstance(dependant.call, HTTPBearer) or any(map(_needs_token, dependant.dependencies))
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -53,6 +53,7 @@ class AvailabilityView(BaseModel):
     sites: list[SiteAvailabilityView]
     enclave: bool = Field(description="whether an enclave is linked that runs its framework")
     min_sites: int
+    mandatory: list[str] = Field(description="sites that the workload cannot go on without")
     goes_on: datetime | None = Field(
         description="when it goes on without sites that have not answered, if `min_sites` have "
         "accepted; null once it has"
@@ -74,6 +75,7 @@ class AvailabilityView(BaseModel):
             ],
             enclave=found.enclave,
             min_sites=found.min_sites,
+            mandatory=list(found.mandatory),
             goes_on=found.goes_on,
         )
 

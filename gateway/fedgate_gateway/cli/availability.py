@@ -44,7 +44,10 @@ def lines(told: Mapping[str, Any], now: datetime | None = None) -> list[str]:
     least = int(told["min_sites"])
     names = ", ".join(printable(str(site["site"])) for site in open_ones)
     goes_on = told.get("goes_on")
-    if accepted >= least and goes_on:
+    needed = [str(s["site"]) for s in open_ones if s["site"] in told.get("mandatory", ())]
+    if needed and goes_on:
+        said.append(f"  it cannot go on without {printable(', '.join(needed))}")
+    elif accepted >= least and goes_on:
         left = (datetime.fromisoformat(goes_on) - (now or datetime.now(UTC))).total_seconds()
         said.append(
             f"  without {names} it goes on in {max(0, math.ceil(left))} s (min_sites {least})"

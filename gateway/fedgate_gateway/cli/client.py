@@ -285,7 +285,9 @@ class Client:
             except (httpx.TransportError, Unavailable) as error:
                 failures += 1
                 if failures >= _ATTEMPTS:
-                    raise _unreachable(self.profile.api, error) from error
+                    lost = _unreachable(self.profile.api, error)
+                    lost.remedy = f"the job goes on: `fedgate job watch {job_id}`; {lost.remedy}"
+                    raise lost from error
             time.sleep(_FIRST_PAUSE * 2**failures)
 
     def _stream_once(self, path: str, after: int) -> Iterator[Event]:

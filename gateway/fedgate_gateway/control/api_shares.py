@@ -37,6 +37,7 @@ class ApiShares:
         call = SERVING.get()
         if call is not None:
             call.keep(self._streams.hold(1, token=who.token))
+            call.streams = True
 
     def upload(self, token: str) -> Hold:
         """One more bundle on its way."""

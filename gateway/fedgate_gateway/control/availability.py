@@ -49,13 +49,20 @@ class Availability:
     #: Is an enclave linked that runs its framework?
     enclave: bool
     min_sites: int
+    #: Those without which the workload cannot go on, at any time.
+    mandatory: tuple[str, ...]
     #: When it goes on without those that have not answered, if min_sites have accepted; None: it
     #: is past that.
     goes_on: datetime | None
 
 
 def availability(
-    job: JobRecord, sites: tuple[JobSite, ...], offer: SiteOffer, *, enclave: bool
+    job: JobRecord,
+    sites: tuple[JobSite, ...],
+    offer: SiteOffer,
+    *,
+    enclave: bool,
+    mandatory: tuple[str, ...],
 ) -> Availability:
     """Of a job as it is now."""
     assert job.created is not None
@@ -64,6 +71,7 @@ def availability(
         tuple(_site(job, site, offer(site.site), waits=waits) for site in sites),
         enclave,
         job.min_sites,
+        mandatory,
         job.created + timedelta(seconds=REVIEW_SECONDS) if waits else None,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from fedgate_gateway.control.denials import by_reason
 from fedgate_gateway.control.records import Decision, JobSite
 
 
@@ -12,8 +13,8 @@ def refusal(sites: Sequence[JobSite], *, mandatory: Collection[str], min_sites: 
     denied = [s for s in sites if s.decision is Decision.DENIED]
     if needed := [s for s in denied if s.site in mandatory]:
         names = ", ".join(s.site for s in needed)
-        return f"the workload cannot go on without {names}: {_reasons(needed)}"
-    return _reasons(denied) if len(sites) - len(denied) < min_sites else ""
+        return f"the workload cannot go on without {names}: {by_reason(needed)}"
+    return by_reason(denied) if len(sites) - len(denied) < min_sites else ""
 
 
 def may_go_on(
@@ -24,7 +25,3 @@ def may_go_on(
         return True
     accepted = {s.site for s in sites if s.decision is Decision.ACCEPTED}
     return waited and len(accepted) >= min_sites and accepted.issuperset(mandatory)
-
-
-def _reasons(sites: Sequence[JobSite]) -> str:
-    return "; ".join(f"{s.site}: {s.reason}" for s in sites)

@@ -179,3 +179,12 @@ def _check_overrides(config: Mapping[str, Scalar], manifest: Manifest) -> None:
             why=f"it has: {', '.join(sorted(manifest.config)) or 'none'}",
             remedy="override only settings that the workload declares",
         )
+    for name, value in config.items():
+        declared = manifest.config[name]
+        if isinstance(value, str) and not isinstance(declared, str):
+            kind = "true or false" if isinstance(declared, bool) else "a number"
+            raise InvalidMessage(
+                f"the setting {name!r} is {kind}, and was given as text",
+                why=f"{value!r:.60}, where the workload has {declared!r:.60}",
+                remedy=f"give it as {kind}, without quotation marks",
+            )

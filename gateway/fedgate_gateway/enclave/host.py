@@ -97,9 +97,11 @@ hello=self._hello, on_message=self._on_message,
             return
         try:
             job = self._make(Spec.read(message))
-        except FedgateError as error:
+        except Exception as error:  # whatever it is, the gateway must not wait for this enclave
+            if not isinstance(error, FedgateError):
+                log.exception("job %s: it cannot be made", message.job)
             log.debug("refused job %s: %s", message.job, error)
-            notice = public(error)
+            notice = public(error) if isinstance(error, FedgateError) else Notice(Code.INTERNAL)
             operator_log.tell("job.refused", {"code": str(notice.code)}, job=message.job)
             refused = pb.JobReport(job=message.job, refused=notice.to_text())
             self.link.send(pb.PeerMessage(report=refused))

@@ -210,14 +210,11 @@ class SiteAgent:
             job = await self._make(message)
         except FedgateError as error:
             log.debug("job %s: cannot join: %s", message.job, error)
-            self._audit(message.job, Entry(PeerKind.SITE, "site.refused", (), public(error)))
-            self.link.send(
-                pb.PeerMessage(
-                    session_closed=pb.SessionClosed(
-                        job=message.job, site=self._config.name, notice=public(error).to_text()
-                    )
-                )
-            )
+            self._cannot_join(message.job, public(error))
+            return
+        except Exception:  # whatever it is, the enclave must not wait for this site
+            log.exception("job %s: cannot join", message.job)
+            self._cannot_join(message.job, Notice(Code.INTERNAL))
             return
         if message.job in self._jobs:
             return
@@ -233,6 +230,11 @@ class SiteAgent:
         if running is not None:
             await asyncio.wait([running])
         return message.job not in self._jobs
+
+    def _cannot_join(self, job: str, notice: Notice) -> None:
+        self._audit(job, Entry(PeerKind.SITE, "site.refused", (), notice))
+        closed = pb.SessionClosed(job=job, site=self._config.name, notice=notice.to_text())
+        self.link.send(pb.PeerMessage(session_closed=closed))
 
     async def _make(self, message: pb.JobSpec) -> SiteJob:
         if message.job not in self._accepted:  # we were restarted; decide again

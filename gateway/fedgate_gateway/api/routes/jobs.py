@@ -103,8 +103,15 @@ async def get_availability(
     await decided(state.jobs, job_id, state.site_offer, seconds=wait)
     job = await run_in_threadpool(state.jobs.get, job_id, principal)
     sites = tuple(await run_in_threadpool(state.jobs.job_sites, job_id))
-    enclave = state.runs_framework(job.framework)
-    return AvailabilityView.of(job, availability(job, sites, state.site_offer, enclave=enclave))
+    bundle = await run_in_threadpool(state.jobs.bundle, job.bundle)
+    found = availability(
+        job,
+        sites,
+        state.site_offer,
+        enclave=state.runs_framework(job.framework),
+        mandatory=bundle.manifest.mandatory,
+    )
+    return AvailabilityView.of(job, found)
 
 
 @router.get(
