@@ -31,13 +31,13 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "invent a message type": ("the ServerApp raised an exception", "gossip"),
     "call an unknown action": ("all clients failed", "site-1: the ClientApp raised ValueError"),
-    "kill the sites": ("1 of at least 2 are left", "exit code 3"),
+    "kill the sites": ("all clients failed in round 1", "exit code 3"),
     "block the server": ("the job ran longer than it may", "after 25 s", "raise job_seconds"),
 }
 #: The same of what everybody may hear; the rest is the workload's failure.
 TOLD: Mapping[str, str] = {
     "block the server": "its enclave ends every job after 25 s",
-    "kill the sites": "1 of at least 2 are left; site-",
+    "kill the sites": "site-1: the worker's process ended without a word",
 }
 GIGABYTE = "print a gigabyte"
 _SETTINGS: Mapping[str, Mapping[str, Any]] = {

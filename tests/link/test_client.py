@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from fedgate_gateway.config import EnclaveConfig, GatewayLimits
 from fedgate_gateway.link import client as module
 from fedgate_gateway.link import methods
 from fedgate_gateway.link.client import LinkClient
@@ -191,6 +192,12 @@ class Mute:
 async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     while data := await source.read(65536):
         sink.write(data)
+
+
+def test_a_link_that_died_without_a_word_is_noticed_before_a_site_counts_as_lost() -> None:
+    limits, grace = GatewayLimits(), EnclaveConfig.model_fields["grace_seconds"].default
+    assert 2 * limits.heartbeat_seconds < limits.silence < grace
+    assert GatewayLimits(offline_seconds=3).silence == 3
 
 
 def test_a_connection_that_fell_silent_is_not_used_again(

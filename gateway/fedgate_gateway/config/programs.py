@@ -77,10 +77,18 @@ class GatewayLimits(Section):
     output_bytes: int = Field(default=16 * 1024 * MIB, gt=0)
     #: Days that the certificates of sites and enclaves count; they renew them at two thirds of it.
     certificate_days: float = Field(default=365, gt=0)
-    #: A peer that is silent for this long is offline.
-    heartbeat_seconds: float = Field(default=5, gt=0)
-    #: … and counts as offline after this long.
+    #: Both ends of a link say something at least this often.
+    heartbeat_seconds: float = Field(default=2.5, gt=0)
+    #: A link on which nothing comes for this long is broken, and made again: less than an enclave's
+    #: ``grace_seconds``, so that a connection that died without a word costs no job a site.
+    silent_seconds: float = Field(default=8, gt=0)
+    #: A peer without a link counts as gone after this long.
     offline_seconds: float = Field(default=15, gt=0)
+
+    @property
+    def silence(self) -> float:
+        """Seconds; a peer that is gone is not waited for, whatever ``silent_seconds`` says."""
+        return min(self.silent_seconds, self.offline_seconds)
 
 
 class InspectionLimits(Section):

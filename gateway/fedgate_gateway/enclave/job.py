@@ -118,6 +118,7 @@ class EnclaveJob:
         self._over: asyncio.Future[FedgateError | None] = asyncio.get_running_loop().create_future()
         self._receivers: dict[str, Receiver] = {}
         self._restarts: Counter[str] = Counter()
+        self._crashes: dict[str, Code] = {}  # by site, the last one's
         self._turns = Turns(_LARGE_AT_A_TIME)
         self._running = False
         rules = project.release
@@ -418,8 +419,10 @@ class EnclaveJob:
         self._attendance.changed.set()
 
     def _with_losses(self, notice: Notice) -> Notice:
-        """What a coordinator says of its end is seldom why: sites that were lost often are."""
-        losses = self._attendance.losses()
+        """What a coordinator says of its end is seldom why: sites that were lost often are, and
+        workers that crashed.
+        """
+        losses = {**self._crashes, **self._attendance.losses()}
         return notice if notice.sites or not losses else replace(notice, sites=losses)
 
     def _published(self, published: Published) -> None:
@@ -531,6 +534,7 @@ class EnclaveJob:
             self._attendance.lose(site, Unavailable(told.sentence, notice=told))
             return
         reason = reason or notice.sentence
+        self._crashes[site] = notice.code
         self._reports.site_state(site, "restarting", notice)
         self._log.tell(reason, site=site)
         if self._running:

@@ -152,7 +152,7 @@ class LinkService:
                 welcome=pb.Welcome(
                     gateway="fedgate",
                     heartbeat_seconds=limits.heartbeat_seconds,
-                    offline_seconds=limits.offline_seconds,
+                    offline_seconds=limits.silence,
                 )
             )
         )
@@ -198,7 +198,7 @@ class LinkService:
         requests: AsyncIterator[pb.PeerMessage],
     ) -> None:
         """Ends the connection when the peer does, or falls silent."""
-        silence = self._state.config.limits.offline_seconds
+        silence = self._state.config.limits.silence
         try:
             while True:
                 message = await asyncio.wait_for(anext(requests), silence)
