@@ -87,6 +87,17 @@ def test_a_log_that_would_command_the_terminal_is_disarmed():
     assert "\x1b" not in job().apply(Event(1, "state", {"state": "failed", "reason": "\x1b[2J"}))
 
 
+def test_a_refused_frame_is_told_at_once_with_the_line_that_would_allow_it():
+    told = job().apply(
+        Event(1, "frame-refused", {"site": "site-1", "frame": "aux_communication:noise"})
+    )
+    assert "site site-1 refused the frame aux_communication:noise" in told
+    assert 'add "aux_communication:noise" to frames under [guard] in site.toml' in told
+    made_up = job().apply(Event(1, "frame-refused", {"site": "site-1", "frame": "undeclared"}))
+    assert "site site-1 refused a frame that nobody declared" in made_up
+    assert "site.toml" not in made_up
+
+
 def test_without_a_terminal_every_event_is_a_line():
     out = io.StringIO()
     watched = [job(), job()]

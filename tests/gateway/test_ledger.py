@@ -264,3 +264,14 @@ def test_whenever_it_goes_away_all_is_there_once_and_in_order(
 
     running(ledger, work)
     assert database.log == expected
+
+
+def test_a_frame_that_a_site_refused_is_also_told_to_whoever_watches_the_job(
+    state: Any, filing: Filing, submit: Callable[..., Any]
+) -> None:
+    job = submit().id
+    refused = {"entry": "frame.refused", "data": {"frame": "aux:noise", "reason": "denied"}}
+    filing.write([Report("site:site-1", job, BOX, 1, **refused)] * 2)  # it is said once
+    told = [e.data for e in state.jobs.events(job) if e.kind == "frame-refused"]
+    assert told == [{"site": "site-1", "frame": "aux:noise"}]
+    assert [kind for kind, _ in entries(state, job)] == ["frame.refused"]

@@ -57,6 +57,7 @@ class JobProgress:
             "state": self._state,
             "site": self._site,
             "site-state": self._site,
+            "frame-refused": self._frame_refused,
             "round": self._round,
             "metrics": self._metrics,
             "output": self._output,
@@ -85,6 +86,21 @@ class JobProgress:
             if what == "lost":
                 self.lost[site] = reason
         return f"site {site} {what}" + (f": {reason}" if reason else "")
+
+    def _frame_refused(self, data: Mapping[str, Any]) -> str:
+        """With the line that its owner would write, and where."""
+        site, frame = printable(str(data["site"])), printable(str(data["frame"]))
+        if frame == "undeclared":  # a name that the job made up: only the site's owner sees it
+            self.reason = (
+                f"site {site} refused a frame that nobody declared; its name is in that site's own "
+                f"log of this job"
+            )
+        else:
+            self.reason = (
+                f'site {site} refused the frame {frame}; its owner can add "{frame}" to frames '
+                f"under [guard] in site.toml, and say `fedgate site reload`"
+            )
+        return self.reason
 
     def _round(self, data: Mapping[str, Any]) -> str:
         self.round, self.task = int(data["round"]), printable(str(data["task"]))

@@ -76,6 +76,9 @@ class Filing:
             entries.append(_entry(report, "reports.refused", {"number": report.number}))
         if report.entry:
             entries.append(_entry(report, report.entry, report.data))
+            if report.entry == "frame.refused":  # the job may hang for it: whoever watches is told
+                no = {"site": report.peer.partition(":")[2], "frame": report.data["frame"]}
+                events.setdefault(report.job, []).append(("frame-refused", no))
         if report.event:
             events.setdefault(report.job, []).append((report.event, report.data))
         return entries
