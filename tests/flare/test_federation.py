@@ -299,8 +299,6 @@ def test_a_flood_is_counted_and_in_the_audit_log(jobs, troubled, does):
     job = troubled[does]
     jobs.end(job)
     (refused, *_) = jobs.audited(job, "frame.refused")
-    watched = [e.data for e in jobs.federation.client.events(job, 0) if e.kind == "frame-refused"]
-    assert refused["frame"] in [event["frame"] for event in watched]
     assert refused["frame"] == "aux_communication:trouble.noise", "as the owner's own list says"
     passed = [r for r in jobs.audited(job, "frames.passed") if r["direction"] == "out"]
     assert all(0 < row["bytes"] <= FRAME_BYTES for row in passed)
