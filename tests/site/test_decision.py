@@ -385,6 +385,13 @@ def test_a_job_that_could_go_on_with_fewer_sites_than_its_project_releases_is_de
     assert denied.value.notice.numbers == {"min_sites": sites, "least": least}
 
 
+def test_a_minimum_that_the_gateway_lowered_is_told_as_what_it_is(tmp_path: Path) -> None:
+    manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
+    site = decider(tmp_path, release=Release(minimum_cohort=2))
+    with pytest.raises(Denied, match="not what its submitter signed: min_sites"):
+        before(site, replace(spec(min_sites=2), min_sites=1), manifest)
+
+
 def test_where_a_submitter_leaves_the_minimum_open_it_is_the_projects(tmp_path: Path) -> None:
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
     site = decider(tmp_path, release=Release(minimum_cohort=2))
