@@ -49,7 +49,7 @@ class EnclaveHost:
         self._running: dict[str, asyncio.Task[None]] = {}
         self.link = LinkClient(
             config.gateway, config.data,
-hello=self._hello, on_message=self._on_message,
+            hello=self._hello, on_message=self._on_message,
             on_up=self._on_up, on_down=lambda: self._outbox.down(),  # noqa: PLW0108 - made below
             proxy=config.proxy,
         )  # fmt: skip

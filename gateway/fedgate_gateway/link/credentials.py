@@ -52,8 +52,8 @@ class LinkCredentials:
             raise InvalidConfig(
                 "the certificate of this peer has expired",
                 why=f"on {ends:%Y-%m-%d %H:%M} UTC; it was not renewed in time",
-                remedy="ask the gateway's administrator for a token (`fedgate site invite` or "
-                "`fedgate enclave invite`) and enrol again; identity key and projects stay",
+                remedy="ask the gateway's administrator for a token (`fedgate enrolment create`), "
+                "and enrol again; identity key and projects stay",
             )
 
     def due(self) -> datetime:
