@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fedgate_gateway.dev.ports import HOST, choose
@@ -36,19 +35,21 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "share").mkdir()
     yield tmp_path
     for file in tmp_path.glob("*/*.pid"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(file.read_text()), signal.SIGKILL)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(int(file.read_text()))
+            if process.cwd() == str(file.parent):  # and not another by the same number
+                process.kill()
 
 
 def script() -> str:
-    """All of it in one shell, each block in its machine's folder."""
+    """Each block in a shell of its own, in its machine's folder."""
     steps = ["set -eu"]
     for folder, commands in blocks():
         if folder == "system":
             for line in commands.splitlines():
                 assert line.startswith(_SYSTEM), line
             continue
-        steps.append(f'mkdir -p "$TOP/{folder}"; cd "$TOP/{folder}"\n{commands}')
+        steps.append(f'mkdir -p "$TOP/{folder}"\n(cd "$TOP/{folder}"\n{commands})')
     return "\n".join(steps)
 
 
