@@ -67,6 +67,7 @@ async def _run(
     state.presence = lambda kind, name: connections.online(PeerKind(kind), name)
     state.site_guard = connections.site_guard
     state.site_offer = connections.offer
+    state.project_files = connections.project_files
     state.runs_framework = connections.runs
     loop = asyncio.get_running_loop()
 

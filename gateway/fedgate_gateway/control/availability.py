@@ -27,6 +27,8 @@ class Offer:
 
     frameworks: frozenset[str]
     datasets: frozenset[str]
+    #: Projects whose file differs from that of each enclave: no job of theirs starts there.
+    differing: frozenset[str] = frozenset()
 
 
 #: Of a linked site; None: it is not linked.
@@ -103,5 +105,7 @@ def _site(job: JobRecord, site: JobSite, offer: Offer | None, *, waits: bool) ->
         lacks += [f"dataset {name}" for name in job.datasets if name not in offer.datasets]
         if job.framework not in offer.frameworks:
             lacks.append(f"adapter {job.framework}")
+        if job.project in offer.differing:
+            lacks.append("the project file that the enclave has")
     reason = site.reason or ("" if waits else given_up(job, site))
     return SiteAvailability(site.site, offer is not None, tuple(lacks), site.decision, reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -66,6 +66,7 @@ class GatewayState:
     presence: Presence = nobody_linked
     site_guard: SiteGuard = nobody_says
     site_offer: SiteOffer = nobody_says
+    project_files: Callable[[PeerKind, str], Mapping[str, str]] = lambda _kind, _name: {}
     runs_framework: Callable[[str], bool] = lambda _framework: False
     #: Ends with the state; one that came from outside does not.
     own_inspector: Inspector | None = None

@@ -63,6 +63,7 @@ class EnclaveHost:
             max_jobs=self._config.max_jobs,
             jobs=list(self._jobs),
             sandbox=self._sandbox.name,
+            project_files={name: p.digest() for name, p in self._projects.items()},
         )
 
     def _on_up(self) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fedgate.guard_rules import GuardRules
@@ -21,6 +22,7 @@ _QUEUE = 20_000
 #: What a session may leave unread, with so many bytes for each message besides its own. More than
 #: two outboxes (``sealed.outbox``): one that resumes sends everything again.
 _SESSION_BYTES, _MESSAGE_BYTES = 160 << 20, 4096
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _serial = itertools.count(1)
 
 
@@ -113,7 +115,23 @@ class Connections:
         if connection is None:
             return None
         hello = connection.hello
-        return Offer(frozenset(f.name for f in hello.frameworks), frozenset(hello.datasets))
+        enclaves = [c.hello.project_files for c in self.enclaves()]
+        differing = {
+            project
+            for project, digest in hello.project_files.items()
+            if digest not in (known := [e[project] for e in enclaves if project in e]) and known
+        }
+        return Offer(
+            frozenset(f.name for f in hello.frameworks),
+            frozenset(hello.datasets),
+            frozenset(differing),
+        )
+
+    def project_files(self, kind: PeerKind, name: str) -> Mapping[str, str]:
+        """Project -> digest of the file that a linked peer has, as it says."""
+        connection = self.peer(kind, name)
+        files = {} if connection is None else connection.hello.project_files
+        return {p: digest for p, digest in files.items() if _DIGEST.fullmatch(digest)}
 
     def runs(self, framework: str) -> bool:
         """Is an enclave linked that runs this framework?"""

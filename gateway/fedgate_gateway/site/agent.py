@@ -83,6 +83,7 @@ class SiteAgent:
             jobs=list(self._jobs),
             sandbox=self._sandbox.name,
             guard=write_guard(self._config.guard.rules()),
+            project_files=self._decider.project_files(),
         )
 
     def reload(self, path: Path) -> None:

@@ -67,6 +67,10 @@ class Decider:
         self._projects = projects
         self.policy = Policy.from_text(config.policy.read_text("utf-8"), str(config.policy.name))
 
+    def project_files(self) -> dict[str, str]:
+        """Name of each project -> digest of its file here."""
+        return {name: project.digest() for name, project in self._projects.items()}
+
     def project(self, spec: Spec) -> ProjectConfig:
         project = self._projects.get(spec.project)
         if project is None:

@@ -35,9 +35,12 @@ def list_sites(profile: ProfileOption = None, format: FormatOption = Format.TABL
 
     GUARD is "strict" where the owner opened nothing for results; `fedgate site status` shows the
     lines that an owner wrote.
+
+    Sites whose project file is not that of an enclave are named: no job of theirs would start.
     """
     from fedgate_gateway.cli.client import Client
     from fedgate_gateway.cli.profile import load_profile
+    from fedgate_gateway.cli.project_files import differing
 
     with Client(load_profile(profile)) as client:
         data = {"sites": client.sites(), "enclaves": client.enclaves()}
@@ -47,7 +50,13 @@ def list_sites(profile: ProfileOption = None, format: FormatOption = Format.TABL
         "name": "NAME", "kind": "KIND", "online": "ONLINE", "projects": "PROJECTS",
         "guard": "GUARD", "enrolled": "ENROLLED", "expires": "EXPIRES",
     }  # fmt: skip
-    output.show(format, data, lambda: output.table(rows, columns))
+
+    def people() -> None:
+        output.table(rows, columns)
+        for sentence in differing(data["sites"], data["enclaves"]):
+            print(sentence)
+
+    output.show(format, data, people)
 
 
 def _guard(peer: Mapping[str, Any]) -> str:
@@ -68,13 +77,21 @@ def status(
     from fedgate.errors import NotFound, Unavailable
     from fedgate_gateway.cli.client import Client
     from fedgate_gateway.cli.profile import load_profile
+    from fedgate_gateway.cli.project_files import differing
 
     with Client(load_profile(profile)) as client:
         found = [peer for peer in client.sites() if peer["name"] == site]
+        enclaves = client.enclaves()
     if not found:
         raise NotFound(f"the gateway knows no site {site!r}", remedy="see `fedgate site list`")
     shown = {**found[0], "guard": found[0].get("guard") or _guard(found[0])}
-    output.show(format, found[0], lambda: output.details(list(shown.items())))
+
+    def people() -> None:
+        output.details(list(shown.items()))
+        for sentence in differing(found, enclaves):
+            print(sentence)
+
+    output.show(format, found[0], people)
     if not found[0]["online"]:
         raise Unavailable(
             f"site {site} is not linked to the gateway",
