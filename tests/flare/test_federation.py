@@ -89,7 +89,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     guard += '\n[guard.query]\narrays = "unchecked"\n'  # the sites' own model, at the end
     for site in made.sites:
         path = made.layout.site(site)
-        own = f"max_jobs = 4\nworker_restarts = 1\nscratch_bytes = {SCRATCH_BYTES}\n"
+        own = f"max_jobs = 4\nworker_restarts = 0\nscratch_bytes = {SCRATCH_BYTES}\n"
         path.write_text(f"{own}{path.read_text()}{guard}")
         policy = made.layout.policy(site)
         policy.write_text(
