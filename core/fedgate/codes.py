@@ -39,6 +39,7 @@ class Code(enum.StrEnum):
     # a job that an enclave does not take
     UNKNOWN_PROJECT = "unknown-project"
     NO_ROOM = "no-room"
+    LACKS_DEPENDENCIES = "lacks-dependencies"
     NOT_A_MEMBER = "not-a-member"
     NO_RECIPIENT = "no-recipient"
     UNKNOWN_RECIPIENT = "unknown-recipient"
@@ -157,6 +158,8 @@ SENTENCES: Mapping[Code, str] = {
     Code.SEAL_BROKEN: "something sealed did not open as it should",
     Code.EVIDENCE_REJECTED: "the enclave's evidence was rejected",
     Code.UNKNOWN_PROJECT: "this enclave does not know the job's project",
+    Code.LACKS_DEPENDENCIES: "what the workload depends on is not installed there (its log says "
+    "what; an operator can install it, or list a prepared environment in interpreters)",
     Code.NO_ROOM: "there is no room: {jobs} jobs are running",
     Code.NOT_A_MEMBER: "a site of the job is not a member of its project",
     Code.NO_RECIPIENT: (

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from fedgate.bundle import digest_of, pack_files
+from fedgate.codes import Code
 from fedgate.errors import Denied, InvalidConfig
-from fedgate_gateway.config import Runtime, SiteConfig
+from fedgate.notice import public
+from fedgate_gateway.child.dependencies import Offer, choose_runtime, offer_of
+from fedgate_gateway.config import EnclaveConfig, Runtime, SiteConfig
 from fedgate_gateway.inspection import Inspector
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.site.decision import examine
-from fedgate_gateway.site.dependencies import Offer, choose_runtime, offer_of
 from fedgate_proto.v1 import link_pb2 as pb
 
 PACKAGES = {
@@ -29,6 +31,9 @@ OFFER = Offer("3.11", "3.11.9", PACKAGES)
 def python(folder: Path, name: str, **packages: str) -> str:
     """An interpreter that has only ``packages``, as far as it says."""
     path = folder / name
+    packages = {"fedgate": "1", **packages}
+    if not packages["fedgate"]:
+        del packages["fedgate"]
     answer = json.dumps(["3.11", "3.11.9", {k.replace("_", "-"): v for k, v in packages.items()}])
     path.write_text(f"#!/bin/sh\necho '{answer}'\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -92,6 +97,27 @@ def test_the_first_prepared_interpreter_that_has_everything_is_taken(tmp_path: P
     assert chosen.sandbox == "process"
     with pytest.raises(Denied, match=r"runtime lacks pandas .*; old lacks .*; torch lacks"):
         choose_runtime(("pandas",), made)
+
+
+def test_an_environment_without_what_children_run_on_is_not_taken(tmp_path: Path) -> None:
+    bare = python(tmp_path, "bare", fedgate="", numpy="2.0")
+    with pytest.raises(Denied, match=r"fedgate \(not installed\)"):
+        choose_runtime(("numpy",), config(tmp_path, runtime=Runtime(interpreter=bare)))
+    whole = python(tmp_path, "whole", numpy="2.0")
+    made = config(tmp_path, runtime=Runtime(interpreter=bare), interpreters={"whole": whole})
+    assert choose_runtime(("numpy",), made).interpreter == whole
+
+
+def test_an_enclave_looks_for_an_interpreter_as_sites_do(tmp_path: Path) -> None:
+    made = EnclaveConfig(
+        name="e", data=tmp_path, gateway="localhost:1", api="https://localhost:2", projects=(),
+        runtime=Runtime(interpreter=python(tmp_path, "plain", numpy="2.0")),
+        interpreters={"torch": python(tmp_path, "torch", torch="2.8.0")},
+    )  # fmt: skip
+    assert choose_runtime(("torch>=2",), made).interpreter == str(tmp_path / "torch")
+    with pytest.raises(Denied, match="enclave e does not have") as lacking:
+        choose_runtime(("pandas",), made)
+    assert public(lacking.value).code is Code.LACKS_DEPENDENCIES
 
 
 def test_an_interpreter_that_does_not_answer_is_an_error_of_the_configuration(

@@ -209,6 +209,10 @@ class EnclaveConfig(Section):
     inspection: InspectionLimits = InspectionLimits()
     #: What coordinators run in.
     runtime: Runtime = Runtime()
+    #: Pythons of further prepared virtual environments, by name: a coordinator runs in the first
+    #: that has all its workload depends on, that of ``runtime`` before these. Each needs fedgate;
+    #: nothing is ever installed.
+    interpreters: Mapping[str, str] = {}
     #: Jobs that may run at once.
     max_jobs: int = Field(default=4, ge=1)
     #: Seconds that sites have to open their sessions.
@@ -344,7 +348,8 @@ class SiteConfig(Section):
     #: What workers run in.
     runtime: Runtime = Runtime()
     #: Pythons of further prepared virtual environments, by name: a workload runs in the first one
-    #: that has all it depends on, that of ``runtime`` before these. Nothing is ever installed.
+    #: that has all it depends on, that of ``runtime`` before these. Each needs fedgate; nothing is
+    #: ever installed.
     interpreters: Mapping[str, str] = {}
     #: A folder shared with trainers that this owner starts outside the sandbox, for workloads they
     #: attach to; whatever such a workload writes there, they read. None: those are declined.

@@ -25,6 +25,7 @@ from fedgate.task import Failure, Frame, Task
 from fedgate_gateway import operator_log
 from fedgate_gateway.attestation import Attester, digest_bytes
 from fedgate_gateway.child import notes
+from fedgate_gateway.child.dependencies import choose_runtime
 from fedgate_gateway.child.host import Child, ChildSpec, Incoming
 from fedgate_gateway.child.memory import Pool
 from fedgate_gateway.child.parts import Part
@@ -105,6 +106,7 @@ class EnclaveJob:
         self._sandbox = sandbox
         self._identity = identity
         self._inspector = inspector
+        self._runtime = config.runtime
         self._work = config.data / "jobs" / spec.job
         self._tasks: set[asyncio.Task[None]] = set()
         self._attendance = Attendance(
@@ -193,6 +195,12 @@ class EnclaveJob:
         self._frames = manifest.frames
         shutil.rmtree(self._work, ignore_errors=True)
         await self._inspector.unpack(archive, self._work / "bundle", holder=self.spec.submitter)
+        needed = (*found.requires, *manifest.dependencies)
+        try:
+            self._runtime = await asyncio.to_thread(choose_runtime, needed, self._config)
+        except FedgateError as lacking:
+            self._log.tell(str(lacking))
+            raise
         child = self._start_coordinator(manifest)
         await self._gather()
         self._running = True
@@ -233,7 +241,7 @@ class EnclaveJob:
             scratch_bytes=self._config.scratch_bytes,
         )
         child = self._conductor.child = Child(
-            spec, self._config.runtime, self._sandbox,
+            spec, self._runtime, self._sandbox,
             on_message=self._from_coordinator, on_end=self._coordinator_ended,
             log=self._log.path, on_log=self._reports.log, crowded=self._crowded,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from fedgate.guard_rules import missing_lines
 from fedgate.job import SERIES
 from fedgate.manifest import Manifest
 from fedgate_gateway.attestation import Claims
+from fedgate_gateway.child.dependencies import choose_runtime
 from fedgate_gateway.config import ProjectConfig, Runtime, SiteConfig
 from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.inspection import Inspects
@@ -29,7 +30,6 @@ from fedgate_gateway.policy import (
     decide_join,
 )
 from fedgate_gateway.sandbox.choose import GROUP as SANDBOXES
-from fedgate_gateway.site.dependencies import choose_runtime
 from fedgate_gateway.site.series import series_of
 
 

@@ -1,4 +1,4 @@
-"""What a workload depends on, checked against the interpreters that this site has prepared.
+"""What a workload depends on, checked against the interpreters that a site or enclave has prepared.
 
 Nothing is installed for a job: a missing package is a reason to decline, by its name, before the
 job starts. Extras are not followed (``flwr[simulation]`` asks for a simulator that nobody needs
@@ -14,11 +14,15 @@ from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from fedgate.codes import Code
 from fedgate.errors import Denied
+from fedgate.notice import Notice
 from fedgate_gateway.child.interpreter import ask
-from fedgate_gateway.config import Runtime, SiteConfig
+from fedgate_gateway.config import EnclaveConfig, Runtime, SiteConfig
 
 _MOST_NAMED = 20
+#: What children themselves run on, whatever the workload depends on.
+_OURS = "fedgate"
 #: Projects that publish builds of the same modules and versions under other names.
 _BUILDS: Mapping[str, tuple[str, ...]] = {
     "xgboost": ("xgboost-cpu",),
@@ -81,11 +85,13 @@ def offer_of(interpreter: str, environment: Mapping[str, str]) -> Offer:
     return Offer(python, full, {canonicalize_name(name): v for name, v in packages.items()})
 
 
-def choose_runtime(dependencies: tuple[str, ...], config: SiteConfig) -> Runtime:
-    """The site's runtime, with the first of its interpreters that has all of ``dependencies``.
+def choose_runtime(dependencies: tuple[str, ...], config: SiteConfig | EnclaveConfig) -> Runtime:
+    """The runtime, with the first interpreter that has all of ``dependencies`` and fedgate.
 
     Raises :class:`Denied` that names what each of them lacks.
     """
+    if config.runtime.interpreter or config.interpreters:
+        dependencies = (_OURS, *dependencies)
     if not dependencies:
         return config.runtime
     lacking: dict[str, list[str]] = {}
@@ -102,7 +108,12 @@ def choose_runtime(dependencies: tuple[str, ...], config: SiteConfig) -> Runtime
     else:
         why = "; ".join(f"{n} lacks {', '.join(m[:_MOST_NAMED])}" for n, m in lacking.items())
     raise Denied(
-        f"site {config.name} does not have what this workload depends on",
+        f"{_kind(config)} {config.name} does not have what this workload depends on",
         why=why[:2000],
         remedy="its operator can install it, or list a prepared environment in interpreters",
+        notice=Notice(Code.LACKS_DEPENDENCIES),
     )
+
+
+def _kind(config: SiteConfig | EnclaveConfig) -> str:
+    return "site" if isinstance(config, SiteConfig) else "enclave"
