@@ -70,6 +70,11 @@ class Code(enum.StrEnum):
     ARTIFACTS_TOO_LARGE = "artifacts-too-large"
     LOG_FAILED = "log-failed"
 
+    # why a site did not decide
+    SITE_OFFLINE = "site-offline"
+    NO_ANSWER = "no-answer"
+    NOT_DECIDED = "not-decided"
+
     # how a site is lost
     WORKER_DIED = "worker-died"
     SLOW_START = "slow-start"
@@ -233,6 +238,9 @@ SENTENCES: Mapping[Code, str] = {
         "something that happened in the job could not be written into the audit log "
         "(the logs of the gateway and of the job's programs say why)"
     ),
+    Code.SITE_OFFLINE: "the site was not connected, and the job went on without it",
+    Code.NO_ANSWER: "the site did not answer in time, and the job went on without it",
+    Code.NOT_DECIDED: "the job ended before the site had decided",
     Code.WORKER_DIED: "the worker's process ended without a word",
     Code.SLOW_START: (
         "the workload did not start in time: {seconds} s, runtime.limits.start_seconds"

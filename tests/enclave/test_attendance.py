@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from fedgate.codes import Code
-from fedgate.errors import Unavailable
-from fedgate.notice import Notice
+from fedgate.errors import InvalidConfig, Unavailable
+from fedgate.notice import Notice, read_notice
 from fedgate_gateway.enclave.attendance import Attendance
 
 LEFT = Unavailable("it left", notice=Notice(Code.SITE_ENDED))
@@ -137,3 +137,40 @@ def test_before_a_job_runs_its_start_is_the_only_limit() -> None:
         assert told.attendance.losses() == {}
 
     run(test)
+
+
+def test_how_a_job_ended_says_which_sites_it_lost_and_why() -> None:
+    """A crash and a missing dataset must not both read as "waited for more nodes"."""
+    there = Attendance(
+        ["a", "b", "c", "d"],
+        grace_seconds=1,
+        ready_seconds=1,
+        on_ready=lambda _: None,
+        on_lost=lambda *_: None,
+    )
+    there.is_ready("a")
+    there.is_ready("b")
+    there.lose("b", Unavailable("gone", notice=Notice(Code.WORKER_DIED)))
+    there.lose("c", InvalidConfig("there is no dataset 'patients'"))
+    assert there.begin() == ["d"]
+    told = there.explain(Notice(Code.WORKLOAD_FAILED))
+    assert told.sites == {
+        "b": Code.WORKER_DIED, "c": Code.INVALID_CONFIG, "d": Code.NOT_JOINED,
+    }  # fmt: skip
+    assert "b: the worker's process ended without a word" in told.sentence
+    there.is_ready("d")
+    assert "d" not in there.explain(Notice(Code.WORKLOAD_FAILED)).sites
+    named = Notice(Code.TOO_FEW_SITES, {"left": 1, "least": 2}, {"b": Code.LINK_LOST})
+    assert there.explain(named) == named
+
+
+def test_of_very_many_lost_sites_a_notice_names_as_many_as_it_can_hold() -> None:
+    sites = [f"{'site' * 15}-{n}" for n in range(1000)]
+    there = Attendance(
+        sites, grace_seconds=1, ready_seconds=1,
+        on_ready=lambda _: None, on_lost=lambda *_: None,
+    )  # fmt: skip
+    for site in sites:
+        there.lose(site, Unavailable("gone", notice=Notice(Code.SLOW_START, {"seconds": 1})))
+    notice = there.explain(Notice(Code.WORKLOAD_FAILED))
+    assert read_notice(notice.to_text()) == notice

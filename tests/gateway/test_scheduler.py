@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from fedgate.codes import SENTENCES, Code
+from fedgate.errors import Conflict
 from fedgate.job import JobEvent, JobState
 from fedgate_gateway.config import Release
 from fedgate_gateway.control import faults
@@ -174,3 +176,60 @@ def test_what_a_project_shows_to_everybody_is_marked_in_the_job_and_in_the_log(
     assert [e.entry.data["clear"] for e in entries if "clear" in e.entry.data] == [
         ["model", "logs"]
     ]
+
+
+# -- sites that do not decide --------------------------------------------------------------------
+
+
+def in_review(stage: Stage, sites: tuple[str, ...] = ("site-1", "site-2")) -> str:
+    """Its first site has accepted it."""
+    principal = Principal("ann", "", frozenset({Scope.JOBS_WRITE}))
+    request = stage.signed(
+        stage.archive, project="health", submitter="ann", sites=sites, min_sites=1
+    )  # fmt: skip
+    options = SubmitOptions(request)
+    job = str(asyncio.run(stage.state.jobs.submit(stage.archive, options, principal)).id)
+    stage.state.jobs.set_site_decision(job, sites[0], Decision.ACCEPTED)
+    return job
+
+
+def decisions(stage: Stage, job: str) -> list[tuple[Decision, str]]:
+    return [(site.decision, site.reason) for site in stage.state.jobs.job_sites(job)]
+
+
+def given_up(stage: Stage, job: str) -> list[tuple[str, str]]:
+    """What the log says of sites that did not decide: (site, code)."""
+    found = stage.state.audit.entries(limit=1000, job=job)
+    told = [e.entry.data for e in found if e.entry.kind == "job.site-decision"]
+    shown = [e.data for e in stage.state.jobs.events(job, kind="site")]
+    assert shown == [dict(each) for each in told], "people read what the log says"
+    return [(each["site"], each["code"]) for each in told if each["decision"] == "absent"]
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_job_that_goes_on_without_a_site_says_so(
+    stage: Stage, connected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = in_review(stage)
+    if connected:
+        stage.connect(PeerKind.SITE, "site-2", 1)
+    stage.look()
+    assert decisions(stage, job)[1] == (Decision.PENDING, "")
+    monkeypatch.setattr("fedgate_gateway.control.scheduler._REVIEW_SECONDS", -1.0)
+    stage.look()
+    code = Code.NO_ANSWER if connected else Code.SITE_OFFLINE
+    assert stage.state.jobs.get(job).state is JobState.QUEUED
+    assert decisions(stage, job)[1] == (Decision.ABSENT, SENTENCES[code])
+    assert given_up(stage, job) == [("site-2", code)]
+    with pytest.raises(Conflict, match="went on without 'site-2'"):
+        stage.state.jobs.set_site_decision(job, "site-2", Decision.ACCEPTED)
+
+
+@pytest.mark.parametrize("event", [JobEvent.CANCEL, JobEvent.EXPIRE, JobEvent.DENY])
+def test_no_site_is_pending_once_its_job_has_ended(stage: Stage, event: JobEvent) -> None:
+    job = in_review(stage)
+    stage.state.jobs.transition(job, event)
+    assert decisions(stage, job)[1] == (Decision.ABSENT, SENTENCES[Code.NOT_DECIDED])
+    assert given_up(stage, job) == [("site-2", Code.NOT_DECIDED)]
+    last = stage.state.jobs.events(job)[-1]
+    assert last.kind == "state", "whoever watches reads all before the end"

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from fedgate.job import JobState
-from fedgate_gateway.control.availability import Availability, given_up
+from fedgate_gateway.control.availability import Availability
 from fedgate_gateway.control.records import (
     BundleRecord,
     Decision,
@@ -26,11 +26,15 @@ class SiteView(BaseModel):
     decision: Decision
     reason: str
     decided: datetime | None
+    state: str = Field(description="ready, restarting or lost, once the job's enclave says so")
+    why: str = Field(description="why it was lost")
 
     @classmethod
-    def of(cls, site: JobSite, job: JobRecord) -> SiteView:
-        reason = site.reason or given_up(job, site)
-        return cls(site=site.site, decision=site.decision, reason=reason, decided=site.decided)
+    def of(cls, site: JobSite) -> SiteView:
+        return cls(
+            site=site.site, decision=site.decision, reason=site.reason, decided=site.decided,
+            state=site.state, why=site.why,
+        )  # fmt: skip
 
 
 class SiteAvailabilityView(BaseModel):

@@ -64,6 +64,8 @@ def _word(site: Mapping[str, Any]) -> str:
         return f"declines: {reason}" if reason else "declines"
     if decision == "accepted":
         return "takes part" if site["online"] else "takes part, and is offline now"
+    if decision == "absent":
+        return f"given up on: {reason}"
     if not site["online"]:
         return "offline"
     if site["lacks"]:

@@ -18,7 +18,6 @@ from fedgate_gateway.control.records import Decision, JobRecord, JobSite
 #: Sites that did not answer an offer for this long count as absent, if enough others said yes.
 REVIEW_SECONDS = 30.0
 _REVIEWED = (JobState.SUBMITTED, JobState.IN_REVIEW)
-_WENT_ON = (JobState.QUEUED, JobState.STARTING, JobState.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def availability(
     assert job.created is not None
     waits = job.state in _REVIEWED
     return Availability(
-        tuple(_site(job, site, offer(site.site), waits=waits) for site in sites),
+        tuple(_site(job, site, offer(site.site)) for site in sites),
         enclave,
         job.min_sites,
         mandatory,
@@ -92,14 +91,7 @@ async def decided(jobs: JobService, job_id: str, offer: SiteOffer, *, seconds: f
             after = event.id
 
 
-def given_up(job: JobRecord, site: JobSite) -> str:
-    """Why a site that never answered takes no part in a job that went on; "" for the others."""
-    if site.decision is not Decision.PENDING or not (job.state in _WENT_ON or job.started):
-        return ""
-    return f"it gave no answer within {REVIEW_SECONDS:g} s, and the job went on without it"
-
-
-def _site(job: JobRecord, site: JobSite, offer: Offer | None, *, waits: bool) -> SiteAvailability:
+def _site(job: JobRecord, site: JobSite, offer: Offer | None) -> SiteAvailability:
     lacks: list[str] = []
     if offer is not None:
         lacks += [f"dataset {name}" for name in job.datasets if name not in offer.datasets]
@@ -107,5 +99,4 @@ def _site(job: JobRecord, site: JobSite, offer: Offer | None, *, waits: bool) ->
             lacks.append(f"adapter {job.framework}")
         if job.project in offer.differing:
             lacks.append("the project file that the enclave has")
-    reason = site.reason or ("" if waits else given_up(job, site))
-    return SiteAvailability(site.site, offer is not None, tuple(lacks), site.decision, reason)
+    return SiteAvailability(site.site, offer is not None, tuple(lacks), site.decision, site.reason)

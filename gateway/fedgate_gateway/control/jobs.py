@@ -11,11 +11,13 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from fedgate.codes import Code
 from fedgate.errors import Conflict, InvalidTransition, NotFound
 from fedgate.job import JobEvent, JobState
 from fedgate_gateway.config import GatewayLimits, GatewayProject
@@ -115,18 +117,23 @@ class JobService:
         data: Mapping[str, Any] | None = None,
         enclave: str | None = None,
         actor: str = "gateway",
+        absent: Mapping[str, Code] = MappingProxyType({}),
     ) -> JobRecord:
         """Let ``event`` happen to a job: the only way to change a state.
 
         ``enclave`` names who takes the job (with ASSIGN); ``data`` goes into the event and the
-        audit entry. Raises :class:`InvalidTransition` where the state machine has no row, and
+        audit entry; ``absent`` says why sites are given up on that have not decided by now.
+        Raises :class:`InvalidTransition` where the state machine has no row, and
         :class:`NotFound`.
         """
         with self._database.write() as session:
             row = rows.job_row(session, job_id, lock=True)
             if enclave is not None or event is JobEvent.REQUEUE:
                 row.enclave = enclave or ""
-            advance(session, self._audit, row, event, reason=reason, data=data or {}, actor=actor)
+            advance(
+                session, self._audit, row, event,
+                reason=reason, data=data or {}, actor=actor, absent=absent,
+            )  # fmt: skip
             job = rows.job_record(session, row)
         self._events.bell.ring(job_id)
         self._events.bell.ring(ANY)
@@ -279,7 +286,7 @@ class JobService:
         """Write down what a data owner decided; saying it again changes nothing.
 
         Returns all sites of the job. Raises :class:`NotFound` when the site is not one of them,
-        and :class:`Conflict` when the job has ended.
+        and :class:`Conflict` when the job has ended or went on without the site.
         """
         told = {"site": site, "decision": decision.value, "reason": reason[:MAX_REASON]}
         with self._database.write() as session:
@@ -291,6 +298,8 @@ class JobService:
             changed = (row.decision, row.reason) != (told["decision"], told["reason"])
             if changed and JobState(job.state).final:
                 raise Conflict(f"{job_id} has ended; decisions come too late", why=job.state)
+            if changed and row.decision == Decision.ABSENT:
+                raise Conflict(f"{job_id} went on without {site[:80]!r}", why=row.reason)
             if changed:
                 row.decision, row.reason = told["decision"], told["reason"]
                 row.decided = utc_now()

@@ -53,6 +53,7 @@ class Decision(enum.StrEnum):
     PENDING = "pending"
     ACCEPTED = "accepted"
     DENIED = "denied"
+    ABSENT = "absent"  # it did not decide, and is not asked any more
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class JobSite:
     decision: Decision
     reason: str = ""
     decided: datetime | None = None
-    #: "ready" or "lost", once the job's enclave has said so; and why it was lost.
+    #: "ready", "restarting" or "lost", once the job's enclave has said so; and why it was lost.
     state: str = ""
     why: str = ""
 

@@ -161,8 +161,10 @@ class Scheduler:
         waited = self._waited(job)
         if may_go_on(sites, mandatory=mandatory, min_sites=job.min_sites, waited=waited):
             await self._transition(
-                job.id, JobEvent.ACCEPT, data={"sites": [s.site for s in accepted]}
-            )
+                job.id, JobEvent.ACCEPT,
+                data={"sites": [s.site for s in accepted]},
+                absent={s.site: self._why_silent(s.site) for s in pending},
+            )  # fmt: skip
             self.nudge()
             return
         request = await asyncio.to_thread(self._state.jobs.request, job.id)
@@ -172,6 +174,9 @@ class Scheduler:
                 self._offered[(job.id, site.site)] = connection.serial
                 spec = job_spec(job, bundle, [s.site for s in sites], request)
                 connection.send(pb.GatewayMessage(offer=spec))
+
+    def _why_silent(self, site: str) -> Code:
+        return Code.NO_ANSWER if self._connections.site(site) else Code.SITE_OFFLINE
 
     @staticmethod
     def _waited(job: JobRecord) -> bool:
@@ -428,13 +433,19 @@ class Scheduler:
         reason: str = "",
         data: Mapping[str, Any] | None = None,
         enclave: str | None = None,
+        absent: Mapping[str, Code] | None = None,
     ) -> JobRecord | None:
         """None where it was not possible any more: a cancelled job hears late news."""
         jobs = self._state.jobs
         try:
             return await self._ledger.do(
                 lambda: jobs.transition(
-                    job_id, event, reason=reason, data=dict(data or {}), enclave=enclave
+                    job_id,
+                    event,
+                    reason=reason,
+                    data=dict(data or {}),
+                    enclave=enclave,
+                    absent=absent or {},
                 )
             )
         except InvalidTransition as error:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from fedgate.codes import Code
 from fedgate.job import JobEvent, JobState, next_state
+from fedgate_gateway.control.absent import give_up_on_pending
 from fedgate_gateway.control.audit_sink import AuditSink
-from fedgate_gateway.control.records import STATE_EVENT
+from fedgate_gateway.control.records import SITE_EVENT, STATE_EVENT
 from fedgate_gateway.store.base import utc_now
 from fedgate_gateway.store.tables import JobEventRow, JobRow
 
@@ -25,14 +28,21 @@ def advance(
     reason: str,
     data: Mapping[str, Any],
     actor: str,
+    absent: Mapping[str, Code] = MappingProxyType({}),
 ) -> None:
     """Let ``event`` happen to the job of ``row`` in the caller's transaction.
+
+    Sites that have not decided by then are given up on; ``absent`` says why, where that is known.
 
     Raises :class:`~fedgate.errors.InvalidTransition` where the state machine has no row.
     """
     before = JobState(row.state)
     after = next_state(before, event)
     row.state, row.reason = after.value, reason[:MAX_REASON]
+    if event is JobEvent.ACCEPT or after.final:
+        code = Code.NOT_DECIDED if after.final else Code.NO_ANSWER
+        for missing in give_up_on_pending(session, audit, row.id, absent, code):
+            add_event(session, row.id, SITE_EVENT, missing)
     if event is JobEvent.START:
         row.started = utc_now()
     if after.final:

@@ -35,6 +35,7 @@ class Attendance:
         self.sites = tuple(sites)
         self.ready: set[str] = set()
         self.lost: dict[str, FedgateError] = {}
+        self._late: set[str] = set()  # not lost, and not there when the job began
         self.changed = asyncio.Event()
         self._grace_seconds = grace_seconds
         self._ready_seconds = ready_seconds
@@ -52,16 +53,21 @@ class Attendance:
 
     def losses(self) -> Mapping[str, Code]:
         """Lost sites with what may be said of why; of very many, the first."""
-        lost = [site for site in self.sites if site in self.lost]
-        return {site: public(self.lost[site]).code for site in lost[:_MOST_TOLD]}
+        told = {s: public(self.lost[s]).code for s in self.sites if s in self.lost}
+        told = {**dict.fromkeys(sorted(self._late - told.keys()), Code.NOT_JOINED), **told}
+        return dict(list(told.items())[:_MOST_TOLD])
 
     def explain(self, notice: Notice) -> Notice:
         """A notice of how the job ended, with the sites that were lost before."""
         return notice if notice.sites else replace(notice, sites=self.losses())
 
-    def begin(self) -> None:
-        """The job runs: from now on who comes back is waited for only so long."""
+    def begin(self) -> list[str]:
+        """The job runs without these, which can come still; from now on who comes back is waited
+        for only so long.
+        """
         self._begun = True
+        self._late = set(self.left) - self.ready
+        return sorted(self._late)
 
     def joins(self, site: str) -> None:
         """It has a new session: what was before does not count."""
@@ -107,6 +113,7 @@ class Attendance:
             return
         self._stop(self._due, site)
         self.ready.add(site)
+        self._late.discard(site)
         self._on_ready(site)
         self.changed.set()
 

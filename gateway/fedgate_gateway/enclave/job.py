@@ -204,12 +204,13 @@ class EnclaveJob:
         child = self._start_coordinator(manifest)
         await self._gather()
         self._running = True
-        self._attendance.begin()
+        late = self._attendance.begin()
         self.report_again()
-        there = self._attendance
-        for site in self.spec.sites:
-            if site not in there.ready:
-                self._conductor.lose(site, str(there.lost.get(site, "it did not join in time")))
+        for site, lost in self._attendance.lost.items():
+            self._conductor.lose(site, str(lost))
+        for site in late:
+            self._without(site, Unavailable("not joined", notice=Notice(Code.NOT_JOINED)))
+            self._conductor.lose(site, "it did not join in time")
         child.send("go")
         await asyncio.wait([self._over], timeout=self._config.job_seconds or None)
         if not self._over.done():
@@ -588,8 +589,7 @@ class EnclaveJob:
                     self._conductor.lose(other, "it was waited for, and others came")
 
     def _site_lost(self, site: str, error: FedgateError) -> None:
-        self._reports.site_state(site, "lost", public(error))
-        self._log.tell(str(error), site=site)
+        self._without(site, error)
         if not self._running:
             return
         if self._quorum.now(len(self._attendance.left)):
@@ -611,6 +611,12 @@ class EnclaveJob:
                 ),
             )
         )
+
+    def _without(self, site: str, error: FedgateError) -> None:
+        """The job does not wait for it: everybody who watches or audits reads why."""
+        self._reports.session("site.lost", site, public(error))
+        self._reports.site_state(site, "lost", public(error))
+        self._log.tell(str(error), site=site)
 
     # -- from the link -------------------------------------------------------------------------
 

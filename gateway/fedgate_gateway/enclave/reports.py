@@ -56,7 +56,7 @@ class Reports:
         self._audit("session.opened", **told)
 
     def session(self, kind: str, site: str, notice: Notice) -> None:
-        """``session.ended``, ``session.refused`` or ``site.left``."""
+        """``session.ended``, ``session.refused``, ``site.left`` or ``site.lost``."""
         self._audit(kind, notice, site=site)
 
     def released(self, **told: Any) -> None:

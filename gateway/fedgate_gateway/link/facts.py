@@ -126,6 +126,7 @@ ENTRIES: Mapping[PeerKind, Mapping[str, Mapping[str, Check]]] = {
         "session.ended": {"site": _site},
         "session.refused": {"site": _site},
         "site.left": {"site": _site},
+        "site.lost": {"site": _site},
         "round.finished": _ROUND,
         "round.abandoned": _ROUND,
         "round.late": {"answers": _count, "rounds": _counts_by_round, "bytes": _count},
@@ -162,8 +163,8 @@ EVENTS: Mapping[str, Mapping[str, Check]] = {
 #: Kinds that say why.
 _WITH_NOTICE = frozenset(
     {
-        "session.ended", "session.refused", "site.left", "site.refused", "egress.refused",
-        "frame.refused", "site-state",
+        "session.ended", "session.refused", "site.left", "site.lost", "site.refused",
+        "egress.refused", "frame.refused", "site-state",
     }
 )  # fmt: skip
 

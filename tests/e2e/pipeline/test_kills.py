@@ -218,6 +218,11 @@ def test_without_a_site_agent_the_others_go_on_and_its_worker_ends_with_it(
     told = bench.wait(job)
     assert told["state"] == "succeeded", told
     assert failures(bench, job)[1] == {"site-3": "unavailable"}
+    (lost,) = bench.audit(job, "site.lost")
+    assert (lost["data"]["site"], lost["data"]["code"]) == ("site-3", Code.LINK_LOST)
+    shown = {site["site"]: site for site in bench.federation.client.job(job)["sites"]}
+    assert [shown[name]["state"] for name in ("site-1", "site-3")] == ["ready", "lost"]
+    assert shown["site-3"]["why"] == lost["data"]["why"]
 
 
 def test_a_site_agent_that_is_started_again_takes_part_in_the_running_job(

@@ -79,7 +79,7 @@ def get_job(state: Gateway, principal: JobReader, job_id: JobId) -> JobDetail:
     job = state.jobs.get(job_id, principal)
     return JobDetail(
         job=JobView.of(job),
-        sites=[SiteView.of(site, job) for site in state.jobs.job_sites(job_id)],
+        sites=[SiteView.of(site) for site in state.jobs.job_sites(job_id)],
         bundle=BundleView.of(state.jobs.bundle(job.bundle)),
         clear=list(state.jobs.in_clear(job_id)),
     )

@@ -171,7 +171,10 @@ def show(
         print()
         output.details(_described(found["bundle"]["manifest"]))
         print()
-        output.table(found["sites"], {"site": "SITE", "decision": "DECISION", "reason": "REASON"})
+        columns = {"site": "SITE", "decision": "DECISION", "reason": "REASON"}
+        if any(site["state"] for site in found["sites"]):
+            columns |= {"state": "STATE", "why": "WHY"}
+        output.table(found["sites"], columns)
         if found["outputs"]:
             print()
             columns = {"name": "OUTPUT", "kind": "KIND", "size": "BYTES", "sealed": "SEALED"}
