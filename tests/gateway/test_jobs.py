@@ -127,7 +127,7 @@ def test_whatever_happens_state_events_and_log_tell_the_same_story(state, submit
     found = state.jobs.get(job.id)
     assert found.state is expected
     assert (found.ended is not None) == expected.final
-    assert [e.data["state"] for e in state.jobs.events(job.id)] == story
+    assert [e.data["state"] for e in state.jobs.events(job.id, kind="state")] == story
     assert [e.data["state"] for e in logged(state, "job.transition", job.id)] == story[1:]
 
 
@@ -413,8 +413,8 @@ def test_a_job_that_floods_is_stopped_but_can_still_end(state, submit, monkeypat
 
 def test_everything_survives_a_restart(state, submit, reopen):
     job = submit()
-    state.jobs.transition(job.id, JobEvent.ACCEPT)
     state.jobs.set_site_decision(job.id, "site-1", Decision.ACCEPTED)
+    state.jobs.transition(job.id, JobEvent.ACCEPT)
     note = state.audit.checkpoint()
     again = reopen()
     assert again.jobs.get(job.id).state is JobState.QUEUED

@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from fastapi.testclient import TestClient
 from fedgate.errors import InvalidTransition, Unauthenticated
 from fedgate.job import JobEvent
 from fedgate_gateway.api.app import create_app
+from fedgate_gateway.control.filing import Filing, Report
+from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import SubmitOptions
 from fedgate_gateway.control.state import GatewayState, open_gateway_state
 
@@ -33,7 +36,8 @@ def programs() -> Path | None:
 
 
 @pytest.fixture(scope="module")
-def database_url() -> Iterator[str]:
+def server() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Its URL, and how to kill it and start it again."""
     binaries = programs()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed")
@@ -51,16 +55,26 @@ def database_url() -> Iterator[str]:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
 
+    def restart() -> None:
+        run(binaries / "pg_ctl", "-D", cluster, "-m", "immediate", "-w", "stop")
+        time.sleep(0.5)
+        run(binaries / "pg_ctl", "-D", cluster, "-w", "-l", folder / "log", "-o", options, "start")
+
     options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
     try:
         run(binaries / "initdb", "-D", cluster, "-U", "fedgate", "-A", "trust", "-N")
         run(binaries / "pg_ctl", "-D", cluster, "-w", "-l", folder / "log", "-o", options, "start")
         try:
-            yield f"postgresql://fedgate@/postgres?host={folder}"
+            yield f"postgresql://fedgate@/postgres?host={folder}", restart
         finally:
             run(binaries / "pg_ctl", "-D", cluster, "-w", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database_url(server) -> str:
+    return str(server[0])
 
 
 @pytest.fixture
@@ -81,13 +95,15 @@ def test_models_and_migrations_agree(state):
 
 def test_a_job_lives_its_life_and_the_log_proves_it(state, submit):
     job = submit()
+    sites = [site.site for site in state.jobs.job_sites(job.id)]
     for event in (JobEvent.ACCEPT, JobEvent.ASSIGN, JobEvent.START):
         state.jobs.transition(job.id, event)
     state.jobs.record(job.id, "round", {"number": 1})
     state.jobs.transition(job.id, JobEvent.SUCCEED)
-    assert len(state.jobs.events(job.id)) == 7
+    assert len(state.jobs.events(job.id)) == 7 + len(sites)  # nobody waited for their answers
     kinds = [found.entry.kind for found in state.audit.entries(limit=1000, job=job.id)]
-    assert kinds == ["job.submitted"] + ["job.transition"] * 5
+    decided = ["job.site-decision"] * len(sites)
+    assert kinds == ["job.submitted", "job.transition", *decided, *["job.transition"] * 4]
     assert state.audit.checkpoint()
 
 
@@ -161,3 +177,34 @@ def test_one_gateway_holds_the_database_and_notices_when_it_lost_it(state):
     second.release()
     first.check()
     first.release()
+
+
+def test_a_server_that_is_killed_and_started_again_costs_no_entry(state, server, submit):
+    """It dies among commits: what was acknowledged is there, what was not is written again."""
+    job = submit().id
+    state.jobs.transition(job, JobEvent.ACCEPT)
+    last, told = 400, []
+
+    async def run() -> None:
+        ledger = Ledger(Filing(state.database, state.jobs, state.audit))
+        ledger.on_taken(told.extend)
+        writer = asyncio.create_task(ledger.run())
+        killing = asyncio.create_task(asyncio.to_thread(server[1]))
+        for number in range(1, last + 1):
+            entry = {"entry": "round.finished", "data": {"round": number}}
+            await ledger.file(Report("enclave:e", job, bytes(16), number, **entry))
+            await asyncio.sleep(0.002)
+        assigned = await ledger.do(
+            lambda: state.jobs.transition(job, JobEvent.ASSIGN, enclave="e")
+        )  # fmt: skip
+        assert assigned.enclave == "e"
+        await killing
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+    assert [report.number for report in told] == list(range(1, last + 1))
+    found = [e.entry for e in state.audit.entries(limit=1000, job=job)]
+    rounds = [e.data["round"] for e in found if e.kind == "round.finished"]
+    assert rounds == list(range(1, last + 1))
+    assert state.audit.checkpoint()

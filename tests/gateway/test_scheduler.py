@@ -215,7 +215,7 @@ def test_a_job_that_goes_on_without_a_site_says_so(
         stage.connect(PeerKind.SITE, "site-2", 1)
     stage.look()
     assert decisions(stage, job)[1] == (Decision.PENDING, "")
-    monkeypatch.setattr("fedgate_gateway.control.scheduler._REVIEW_SECONDS", -1.0)
+    monkeypatch.setattr("fedgate_gateway.control.scheduler.REVIEW_SECONDS", -1.0)
     stage.look()
     code = Code.NO_ANSWER if connected else Code.SITE_OFFLINE
     assert stage.state.jobs.get(job).state is JobState.QUEUED

@@ -35,7 +35,7 @@ class Attendance:
         self.sites = tuple(sites)
         self.ready: set[str] = set()
         self.lost: dict[str, FedgateError] = {}
-        self._late: set[str] = set()  # not lost, and not there when the job began
+        self._unready: set[str] = set()  # not lost, and not there when the job began
         self.changed = asyncio.Event()
         self._grace_seconds = grace_seconds
         self._ready_seconds = ready_seconds
@@ -54,7 +54,7 @@ class Attendance:
     def losses(self) -> Mapping[str, Code]:
         """Lost sites with what may be said of why; of very many, the first."""
         told = {s: public(self.lost[s]).code for s in self.sites if s in self.lost}
-        told = {**dict.fromkeys(sorted(self._late - told.keys()), Code.NOT_JOINED), **told}
+        told = {**dict.fromkeys(sorted(self._unready - told.keys()), Code.NOT_JOINED), **told}
         return dict(list(told.items())[:_MOST_TOLD])
 
     def explain(self, notice: Notice) -> Notice:
@@ -66,8 +66,8 @@ class Attendance:
         for only so long.
         """
         self._begun = True
-        self._late = set(self.left) - self.ready
-        return sorted(self._late)
+        self._unready = set(self.left) - self.ready
+        return sorted(self._unready)
 
     def joins(self, site: str) -> None:
         """It has a new session: what was before does not count."""
@@ -113,7 +113,7 @@ class Attendance:
             return
         self._stop(self._due, site)
         self.ready.add(site)
-        self._late.discard(site)
+        self._unready.discard(site)
         self._on_ready(site)
         self.changed.set()
 
