@@ -20,6 +20,6 @@ def differing(sites: Peers, enclaves: Peers) -> list[str]:
                 theirs = ", ".join(f"{held[:_SHOWN]} at {name}" for name, held in others.items())
                 told.append(
                     f"no job of {project} starts at {site['name']}: its project file is another "
-                    f"({digest[:_SHOWN]}, but {theirs}); put the same file at all and restart them"
+                    f"({digest[:_SHOWN]}, but {theirs}); put the same file at all"
                 )
     return told
