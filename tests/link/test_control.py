@@ -1,12 +1,15 @@
 """Control letters are few, and everything else is refused."""
 
+from typing import Any
+
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedgate.errors import InvalidMessage
-from fedgate_gateway.link.control import read_control, write_control
+from fedgate.errors import InvalidMessage, SealBroken
+from fedgate_gateway.link.control import read_again, read_cargo, read_control, write_control
+from fedgate_gateway.sealed import CargoKey
 
 
 def test_a_control_letter_comes_back_as_it_was() -> None:
@@ -27,3 +30,24 @@ def test_any_bytes_are_one_of_them_or_refused(body: bytes) -> None:
         read_control(body)
     except InvalidMessage:
         return
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"cargo": "i" * 16}, {"cargo": b"i" * 15}, {"cargo": 7}, {"cargo": None}],
+)
+def test_a_word_on_cargo_names_one(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage):
+        read_cargo(fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {}, {"key": b"", "shared": 1}, {"key": "k", "shared": True}, {"key": b"", "shared": True},
+        {"key": CargoKey.generate(5).to_bytes()},
+    ],
+)  # fmt: skip
+def test_what_comes_again_has_a_key_and_says_whether_it_is_shared(fields: dict[str, Any]) -> None:
+    with pytest.raises((InvalidMessage, SealBroken)):
+        read_again(fields)
