@@ -1,4 +1,4 @@
-"""A federation by `fedgate dev`, and the same programs by hand: through the command line alone."""
+"""A federation by `fedgate dev`, through the command line alone."""
 
 from __future__ import annotations
 
@@ -110,47 +110,6 @@ def test_a_restarted_site_is_told_offline_and_online_again(federation, fedgate):
         assert time.monotonic() < deadline
     federation.restart("site-2")
     assert fedgate(profile, "site", "status", "site-2").code == 0
-
-
-def test_programs_started_by_hand_from_the_files_work_the_same(make_federation, fedgate, tmp_path):
-    federation = make_federation(sites=2)
-    federation.prepare()
-    before = written(federation.dir)
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "fedgate_gateway.cli.main", *arguments],
-            stdin=subprocess.DEVNULL, stderr=(tmp_path / f"{name}.log").open("wb"),
-        )
-        for name, arguments in reversed(federation.commands().items())  # the gateway comes last
-    ]  # fmt: skip
-    try:
-        deadline = time.monotonic() + 60
-        while sum(row["online"] for row in peers(fedgate, federation.profile_path)) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        ran = submit(fedgate, federation.profile_path, tmp_path / "out")
-        assert ran.code == 0, ran.err
-        assert model_of(json.loads(ran.out))["w"].numpy()[0] == pytest.approx(EXPECTED)
-    finally:
-        for process in running:
-            process.terminate()
-        codes = [process.wait(30) for process in running]
-    assert codes == [0, 0, 0, 0]
-    assert written(federation.dir) == before
-
-
-def peers(fedgate, profile: Path) -> list[dict]:
-    ran = fedgate(profile, "site", "list", "--format", "json")
-    if ran.code != 0:
-        return []
-    told = json.loads(ran.out)
-    return [*told["sites"], *told["enclaves"]]
-
-
-def written(folder: Path) -> dict[str, bytes]:
-    """The configuration, which running must not change."""
-    found = [*folder.glob("*.toml"), *folder.glob("projects/*"), *folder.glob("policies/*")]
-    return {str(path): path.read_bytes() for path in found}
 
 
 @pytest.fixture
