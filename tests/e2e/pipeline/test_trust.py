@@ -30,11 +30,40 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 CHOSEN = {"config": {"pause": 0.001}, "min_sites": 2, "task_seconds": 20.0}
 
 
+def waiting(folder: Path) -> None:
+    """Its jobs wait for sites that are away, which is known soon."""
+    enclave, project = folder / "enclave.toml", folder / "projects" / "demo.toml"
+    enclave.write_text(f"grace_seconds = 0.2\n{enclave.read_text()}")
+    rule = 'below_cohort = "wait"\nminimum_cohort = 2'
+    project.write_text(project.read_text().replace("minimum_cohort = 2", rule, 1))
+
+
 @pytest.fixture(scope="module")
 def bench(make_bench: Callable[..., Any], make_workload: Any) -> Any:
-    made = make_bench(sites=2, gateway="hostile_gateway")
+    made = make_bench(sites=2, gateway="hostile_gateway", edit=waiting)
     made.archive = make_workload(rounds=1)
     return made
+
+
+def test_a_job_waits_for_a_site_without_which_no_model_could_leave(
+    bench: Any, make_workload: Any, tmp_path: Path
+) -> None:
+    hold = tmp_path / "go-on"
+    job = bench.submit(make_workload(rounds=2, hold=str(hold)))
+    bench.training(job)
+    agent = bench.federation.programs["site-2"]
+    agent.kill()
+    bench.until(
+        lambda: not {s["name"]: s["online"] for s in bench.federation.client.sites()}["site-2"], 60
+    )
+    agent.start()
+    hold.touch()
+    ended = bench.wait(job, 90)
+    assert ended["state"] == "succeeded", ended
+    finished = [e["data"] for e in bench.audit(job, "round.finished")]
+    assert [sorted(r["answered"]) for r in finished] == [["site-1", "site-2"]] * 4
+    (released,) = bench.audit(job, "released")
+    assert released["data"]["cohort"] == ["site-1", "site-2"]
 
 
 def encoded(data: bytes) -> str:
