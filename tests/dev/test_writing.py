@@ -6,7 +6,11 @@ import socket
 
 import pytest
 
+from fedgate.bundle import Bundle
 from fedgate.errors import InvalidConfig, Unavailable
+from fedgate.guard_rules import missing_lines
+from fedgate.plugins import recognise
+from fedgate_gateway.cli.workload import load
 from fedgate_gateway.config import (
     EnclaveConfig,
     GatewayConfig,
@@ -14,6 +18,7 @@ from fedgate_gateway.config import (
     SiteConfig,
     load_config,
 )
+from fedgate_gateway.config.programs import Guard
 from fedgate_gateway.dev import examples, policies, ports
 from fedgate_gateway.dev.datasets import DatasetTemplate, read_options
 from fedgate_gateway.dev.federation import Federation
@@ -102,6 +107,20 @@ def test_each_example_has_its_data_declared():
     declared = {dataset.name: dataset.for_site("site-1") for dataset in examples.DATASETS}
     assert declared["breast-cancer"]["settings"] == {"data-path": "{path}"}
     assert declared["digits"]["environment"] == {"DIGITS_DATA": "{path}"}
+
+
+@pytest.mark.parametrize("workload", ["flower-breast-cancer", "flare-digits/job"])
+def test_what_the_examples_need_of_a_guard_is_opened_and_for_them_alone(workload, tmp_path):
+    def rules(datasets):
+        layout = Layout(tmp_path / str(len(datasets)))
+        writer = Writer(layout, SITES, datasets=datasets, adapters=["flower", "flare"], runtime={})
+        writer.site("site-1", api="https://127.0.0.1:1", link="127.0.0.1:2")
+        return load_config(SiteConfig, layout.site("site-1")).guard
+
+    tree = Bundle.read(load(examples.folder() / workload, adapters=["flower", "flare"])).tree
+    needs = recognise(tree).inspect(tree).guard
+    assert missing_lines(needs, (), rules(examples.DATASETS).rules()) == []
+    assert rules([]) == Guard()
 
 
 def test_options_of_the_command_line_become_datasets(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fedgate_gateway.cli.new_profile import write_profile
 from fedgate_gateway.dev import policies
 from fedgate_gateway.dev.datasets import DatasetTemplate
-from fedgate_gateway.dev.examples import front_door_datasets
+from fedgate_gateway.dev.examples import front_door_datasets, guard
 from fedgate_gateway.dev.layout import ENCLAVE, PROJECT, SUBMITTER, Layout
 from fedgate_gateway.dev.ports import HOST, choose
 from fedgate_gateway.link.terms import fingerprint
@@ -42,7 +42,8 @@ _ENCLAVE = """\
 #   fedgate enclave --config enclave.toml
 """
 _SITE = """\
-# A site: one data owner's agent, datasets, policy and limits.
+# A site: one data owner's agent, datasets, policy and limits. Where [guard.query] is opened, it is
+# for the example breast-cancer, which asks each site for sums over its rows: not for real data.
 #   fedgate site run --config {name}.toml
 """
 _PROJECT = """\
@@ -156,6 +157,7 @@ class Writer:
             "projects": [f"projects/{PROJECT}.toml"],
             "runtime": self._runtime,
             "datasets": {dataset.name: dataset.for_site(name) for dataset in self._datasets},
+            "guard": guard(self._datasets),
         }
         _write_toml(layout.site(name), _SITE.format(name=name), config)
 
