@@ -138,10 +138,17 @@ def dev() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
         process.communicate(timeout=30)
 
 
+def programs(folder):
+    """What runs in a federation, without the processes in which bundles are read."""
+    names = {p: Path(f"/proc/{p}/comm").read_text().strip() for p in leftovers(folder)}
+    return {p: c for p, c in leftovers(folder).items() if names.get(p) != "inspection"}
+
+
 def test_dev_ends_by_ctrl_c_and_leaves_nothing(dev, tmp_path, nothing_left):
     folder = tmp_path / "federation"
     process = dev(folder)
-    assert len(leftovers(folder)) == 4, "gateway, enclave, two sites"
+    assert len(programs(folder)) == 4, "gateway, enclave, two sites"
+    assert len(leftovers(folder)) == 8, "and the process of each that reads bundles"
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 0
@@ -151,7 +158,7 @@ def test_dev_ends_by_ctrl_c_and_leaves_nothing(dev, tmp_path, nothing_left):
 def test_dev_says_which_program_died_and_stops_the_others(dev, tmp_path, nothing_left):
     folder = tmp_path / "federation"
     process = dev(folder)
-    site = next(p for p, command in leftovers(folder).items() if "site-1.toml" in command)
+    site = next(p for p, command in programs(folder).items() if "site-1.toml" in command)
     os.kill(site, signal.SIGKILL)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 69
