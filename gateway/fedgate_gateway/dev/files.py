@@ -157,8 +157,9 @@ class Writer:
             "projects": [f"projects/{PROJECT}.toml"],
             "runtime": self._runtime,
             "datasets": {dataset.name: dataset.for_site(name) for dataset in self._datasets},
-            "guard": guard(self._datasets),
         }
+        if opened := guard(self._datasets):
+            config["guard"] = opened
         _write_toml(layout.site(name), _SITE.format(name=name), config)
 
     def profile(self, *, api: str, audit_key: str) -> None:
