@@ -91,9 +91,9 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
             text = text.replace(ours, theirs.replace("True", "true").replace("False", "false"))
         # every-payload has NaN among its values, which no site lets out by itself
         path.write_text(f"{text}\n{_GUARD}")
-    project = made.layout.project
     # Boosting that passes from site to site ends with what one site answered: its owners say so.
-    project.write_text(project.read_text().replace("minimum_cohort = 2", "minimum_cohort = 1"))
+    for file in (made.layout.project, made.layout.gateway):
+        file.write_text(file.read_text().replace("minimum_cohort = 2", "minimum_cohort = 1"))
     for policy in map(made.layout.policy, made.sites):
         told = policy.read_text()
         policy.write_text(told.replace("context.release.minimum_cohort >= 2", "true"))

@@ -60,7 +60,7 @@ async def upload(self: Egress, size: int, sent: int) -> None:
         print("holding", flush=True)
         await asyncio.sleep(1000)
 
-    call = self._link.bulk.stream_unary(
+    call = self.deliveries._link.bulk.stream_unary(
         methods.UPLOAD_CARGO,
         request_serializer=pb.Chunk.SerializeToString,
         response_deserializer=pb.Receipt.FromString,
