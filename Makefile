@@ -14,8 +14,8 @@ VENV ?= .venv
 PYTHON ?= $(shell ./.ci/find-python)
 TESTS ?=
 BENCH ?=
-# Tests with real processes wait about as much as they compute: four runners keep two cores busy.
-JOBS ?= 4
+# Tests with real processes wait about as much as they compute: three runners keep two cores busy.
+JOBS ?= 3
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.fedgate-installed

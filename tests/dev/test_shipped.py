@@ -14,7 +14,7 @@ from fedgate_gateway.config import SiteConfig, load_config
 from fedgate_gateway.policy import check
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from fedgate_gateway.dev.leftovers import leftovers
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 def test_the_demo_runs_both_workloads_and_reports(tmp_path):

@@ -19,7 +19,7 @@ from fedgate_gateway.config import GatewayConfig, load_config
 from fedgate_gateway.dev.leftovers import leftovers
 from fedgate_gateway.dev.ports import HOST
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 PLAIN = Path(__file__).parents[1] / "plain" / "workload"
 #: Mean of 2.0 and 4.0, approached by half the way in each of three rounds.
 EXPECTED = 3.0 * (1 - 0.5**3)

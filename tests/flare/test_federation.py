@@ -22,7 +22,7 @@ from fedgate_gateway.dev.leftovers import leftovers
 from fedgate_gateway.sandbox.choose import best_available
 from fedgate_gateway.site.outputs import SiteOutputs
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 JOBS = Path(__file__).parent / "jobs"
 FRAMES = (
     "aux_communication:__do_task__",

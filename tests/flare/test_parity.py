@@ -44,7 +44,7 @@ def test_results_reach_the_workflow_in_the_order_of_the_roster(run: Callable):
         ).read_bytes()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_scatter_and_gather_then_cyclic_then_cross_site_evaluation(
     run_once: Callable, simulated: Callable[[str], Path]
 ):
@@ -63,7 +63,7 @@ def test_scatter_and_gather_then_cyclic_then_cross_site_evaluation(
     assert ours.model.numpy()["numpy_key"].tobytes() == last.tobytes()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_fedavg_with_a_client_api_script(run: Callable, simulated: Callable[[str], Path]):
     ours = run("fedavg")
     assert ours.error is None

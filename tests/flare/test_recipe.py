@@ -14,7 +14,7 @@ from fedgate_flare import FedgateEnv
 from fedgate_gateway.dev import Federation
 from fedgate_gateway.dev.leftovers import leftovers
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SCRIPT = Path(__file__).parent / "scripts" / "add_one.py"
 
 

@@ -24,7 +24,7 @@ from fedgate_gateway.dev.program import Program
 JOB = Path(__file__).parents[1] / "flare" / "jobs" / "fedavg"
 BIN = Path(sys.executable).parent
 ADA, BOB = "ada@example.org", "bob@example.org"
-SECONDS = 60
+SECONDS = 120
 
 
 class Door:

@@ -30,12 +30,12 @@ from nvflare.fuel.flare_api.flare_api import Session
 from fedgate import Model
 from fedgate.bundle import BundleLimits, digest_of, pack_directory
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 JOBS = Path(__file__).parents[1] / "flare" / "jobs"
 JOB = JOBS / "fedavg"
 BIN = Path(sys.executable).parent
 ADA, BOB = "ada@example.org", "bob@example.org"
-SECONDS = 60
+SECONDS = 120
 
 
 def names(session: Session) -> list[str]:

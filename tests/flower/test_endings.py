@@ -14,7 +14,7 @@ from fedgate_flower.fab import build
 from fedgate_gateway.dev import Federation
 from fedgate_gateway.dev.files import recipient_key
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 APP = Path(__file__).parent / "apps" / "trouble"
 _FINAL = {"succeeded", "failed", "denied", "cancelled", "expired"}
 

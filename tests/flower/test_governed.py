@@ -15,7 +15,7 @@ import pytest
 from fedgate_flower.adapter import FlowerAdapter
 from fedgate_gateway.dev import Federation
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 APP = Path(__file__).parent / "apps" / "remembering"
 SERIES = ("--config", "fedgate.series=study")
 

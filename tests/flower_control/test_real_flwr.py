@@ -26,7 +26,7 @@ from fedgate import Model
 from fedgate_gateway.dev import Federation
 from fedgate_gateway.dev.leftovers import leftovers
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "examples" / "flower-breast-cancer"
 BIN = Path(sys.executable).parent

@@ -13,7 +13,7 @@ import pytest
 
 from fedgate.codes import Code
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 HONEST = ["site-1", "site-2"]
 VICTIM = "site-3"
 THREE = [*HONEST, VICTIM]

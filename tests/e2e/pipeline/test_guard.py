@@ -12,7 +12,7 @@ import pytest
 from fedgate.bundle import pack_files
 from fedgate.errors import Denied
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 #: A coordinator of its own, inside the plain framework: it chooses kinds, and keeps what comes.
 _THIEF = r'''
 import inspect

@@ -19,7 +19,7 @@ import pytest
 from fedgate.bundle import pack_files
 from fedgate.codes import Code
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SEED = int(os.environ.get("SEED", "1"))
 #: Seconds until a silent peer is offline, and until a site that is away counts as lost.
 _OFFLINE, _GRACE = 6, 1

@@ -10,7 +10,7 @@ import pytest
 
 from fedgate.bundle import pack_files
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 _WORK = """
 import os, time
 import numpy as np

@@ -12,7 +12,7 @@ import pytest
 
 from fedgate.errors import InvalidTransition
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 GREEDY = "site-3"
 MIB, GIB = 1 << 20, 1 << 30
 

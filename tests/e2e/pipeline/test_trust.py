@@ -26,7 +26,7 @@ from fedgate_gateway.governance import read_unverified, sign_request
 from fedgate_gateway.link.terms import fingerprint
 from fedgate_gateway.sealed import RecipientKey
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 CHOSEN = {"config": {"pause": 0.001}, "min_sites": 2, "task_seconds": 20.0}
 
 

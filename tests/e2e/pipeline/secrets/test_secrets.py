@@ -19,7 +19,7 @@ from typing import Any
 import msgpack
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 WORKLOADS = Path(__file__).parent / "workloads"
 LARGE = 300_000  # numbers: 1.2 MB are cargo of two chunks
 #: Job -> how it ends.
