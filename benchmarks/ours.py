@@ -17,6 +17,7 @@ from benchmarks.sampling import Watch
 from benchmarks.work import SITES, Run, Work
 from fedgate_gateway.cli import workload
 from fedgate_gateway.cli.results import fetch_all
+from fedgate_gateway.cli.signing import sign_submission
 from fedgate_gateway.cli.submissions import Submissions
 from fedgate_gateway.dev import DatasetTemplate, Federation
 
@@ -72,14 +73,16 @@ def run(work: Work, folder: Path, made: Federation) -> Run:
     client = made.client
     with Watch(pids, role) as usage:
         began = time.monotonic()
-        job = client.submit(
+        signed = sign_submission(
+            client.profile,
             archive,
             sites=made.sites,
             datasets=[DATASET],
             min_sites=SITES,
             recipient=client.profile.recipient_key().public_raw,
         )
-        submissions.submitted(job, archive)
+        job = client.send(signed)
+        submissions.submitted(job, signed)
         for _event in client.events(job["id"]):
             if time.monotonic() - began > SECONDS:
                 client.cancel(job["id"])

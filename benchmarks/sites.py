@@ -25,6 +25,7 @@ from benchmarks.sampling import Watch
 from benchmarks.work import Run, Work
 from fedgate_gateway.cli import workload
 from fedgate_gateway.cli.results import fetch_all
+from fedgate_gateway.cli.signing import sign_submission
 from fedgate_gateway.cli.submissions import Submissions
 from fedgate_gateway.dev import DatasetTemplate, Federation
 
@@ -102,14 +103,16 @@ def _run(made: Federation, framework: str, megabytes: int, rounds: int, folder: 
     pids = {name: program.pid for name, program in made.programs.items()}
     with Watch(pids, role) as usage:
         began = time.monotonic()
-        job = client.submit(
+        signed = sign_submission(
+            client.profile,
             archive,
             sites=made.sites,
             datasets=[DATASET],
             min_sites=sites,
             recipient=client.profile.recipient_key().public_raw,
         )
-        submissions.submitted(job, archive)
+        job = client.send(signed)
+        submissions.submitted(job, signed)
         for _event in client.events(job["id"]):
             if time.monotonic() - began > _SECONDS:
                 client.cancel(job["id"])
