@@ -129,6 +129,9 @@ class Server(private.FederatedServer):  # type: ignore[misc]
 
     def run_engine(self) -> None:
         super().run_engine()
+        # FLARE says STARTED once more after it has started this thread, and would wait for ever
+        # for a run that was over by then: one that was aborted before it began.
+        self.engine.asked_to_stop = True
         self._bell.ring()
 
 
