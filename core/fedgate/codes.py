@@ -47,7 +47,22 @@ class Code(enum.StrEnum):
     NOT_SIGNED = "not-signed"
     REQUEST_CHANGED = "request-changed"
     REQUEST_EXPIRED = "request-expired"
+    REQUEST_TOO_EARLY = "request-too-early"
+    REQUEST_TOO_LONG = "request-too-long"
     REQUEST_REPEATED = "request-repeated"
+
+    # why a site declines in review
+    NO_SUCH_PROJECT = "no-such-project"
+    LACKS_DATASET = "lacks-dataset"
+    LACKS_RESOURCES = "lacks-resources"
+    SITE_LACKS_DEPENDENCIES = "site-lacks-dependencies"
+    GUARD_CLOSED = "guard-closed"
+    NO_SERIES = "no-series"
+    NO_TRAINERS = "no-trainers"
+    NO_EVIDENCE = "no-evidence"
+    TOO_FEW_FOR_WORKLOAD = "too-few-for-workload"
+    POLICY_DECLINES = "policy-declines"
+    POLICY_FAILED = "policy-failed"
 
     # how a job ends
     TOO_FEW_SITES = "too-few-sites"
@@ -183,9 +198,51 @@ SENTENCES: Mapping[Code, str] = {
     Code.REQUEST_CHANGED: (
         "the job is not what its submitter signed (somebody between submitter and site changed it)"
     ),
-    Code.REQUEST_EXPIRED: "the signed request does not count now (submit the workload again)",
+    Code.REQUEST_EXPIRED: "the signed request has expired (submit the workload again)",
+    Code.REQUEST_TOO_EARLY: (
+        "the signed request is not valid yet, made in the future by this clock, seconds: {seconds} "
+        "(set the clocks right)"
+    ),
+    Code.REQUEST_TOO_LONG: (
+        "the signed request is valid for too long, days: {days}, at most {most} "
+        "(sign it again with an earlier end)"
+    ),
     Code.REQUEST_REPEATED: (
         "the signed request has been run already (submit the workload again: that signs a new one)"
+    ),
+    Code.NO_SUCH_PROJECT: "this site is not in the job's project (its owner lists project files)",
+    Code.LACKS_DATASET: "this site has no dataset",
+    Code.LACKS_RESOURCES: (
+        "this site does not have what the workload asks it for "
+        "(ask for less, or its data owner can declare it under [resources])"
+    ),
+    Code.SITE_LACKS_DEPENDENCIES: (
+        "this site does not have what this workload depends on "
+        "(its operator can install it, or list a prepared environment in interpreters)"
+    ),
+    Code.GUARD_CLOSED: (
+        "this site's guard does not let out what this workload needs "
+        "(its data owner can write these lines into site.toml)"
+    ),
+    Code.NO_SERIES: (
+        "this site remembers nothing from one job to the next, its series_days is 0 "
+        "(submit without fedgate.series, or ask its data owner)"
+    ),
+    Code.NO_TRAINERS: (
+        "this site runs no trainers outside its sandbox, and this workload waits for one to attach "
+        "(its data owner can name a folder for them: trainers)"
+    ),
+    Code.NO_EVIDENCE: "this site trusts no kind of evidence (its data owner lists some: evidence)",
+    Code.TOO_FEW_FOR_WORKLOAD: (
+        "the workload needs more sites than the job goes on with: {min_sites}, at least {least} "
+        "(submit it with more sites)"
+    ),
+    Code.POLICY_DECLINES: (
+        "this site does not take part (see the site's policy, or ask its data owner)"
+    ),
+    Code.POLICY_FAILED: (
+        "this site's policy could not be evaluated for this job "
+        "(its data owner finds out with `fedgate policy explain`)"
     ),
     Code.TOO_FEW_SITES: ("too few sites can take part: {left} of at least {least} are left"),
     Code.LOST_TOO_MANY_SITES: ("the job lost too many sites: {left} of at least {least} are left"),

@@ -7,7 +7,7 @@ it stays where it was raised or goes sealed; what everybody may hear is its noti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from fedgate.notice import Notice
@@ -18,7 +18,8 @@ class FedgateError(Exception):
 
     ``code`` is stable and machine readable; ``exit_code`` is what the CLI ends with; ``status``
     is the HTTP status of the problem document the API answers with. ``notice`` is what may be said
-    in public; without one only the class's code is (:func:`fedgate.notice.public`).
+    in public; without one only the class's code is (:func:`fedgate.notice.public`). ``about`` holds
+    names that it speaks of; only a site's answer in review tells them, to who has seen the bundle.
     """
 
     code: ClassVar[str] = "internal"
@@ -26,13 +27,20 @@ class FedgateError(Exception):
     status: ClassVar[int] = 500
 
     def __init__(
-        self, what: str, *, why: str = "", remedy: str = "", notice: Notice | None = None
+        self,
+        what: str,
+        *,
+        why: str = "",
+        remedy: str = "",
+        notice: Notice | None = None,
+        about: Sequence[str] = (),
     ) -> None:
         super().__init__(what)
         self.what = what
         self.why = why
         self.remedy = remedy
         self.notice = notice
+        self.about = tuple(about)
 
     def __str__(self) -> str:
         text = self.what

@@ -73,7 +73,7 @@ def test_a_job_that_is_denied_exits_with_77_and_the_reason(federation, fedgate):
     profile = federation.profile_path
     ran = fedgate(profile, "job", "submit", PLAIN, "--datasets", "payroll", "--wait")
     assert ran.code == 77, "at the sites"
-    assert "has no dataset 'payroll'" in ran.err
+    assert "this site has no dataset: payroll" in ran.err
     ran = fedgate(profile, "job", "submit", PLAIN, "--sites", "site-1")
     assert ran.code == 77, "at the gateway"
     assert "A job needs at least two sites." in ran.err

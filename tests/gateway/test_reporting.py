@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from fedgate.codes import Code
-from fedgate.errors import LimitReached
+from fedgate.errors import Denied, InvalidMessage, LimitReached
 from fedgate.job import JobEvent, JobState
+from fedgate.notice import Notice
 from fedgate_gateway.control.filing import Filing
 from fedgate_gateway.control.ledger import Ledger
 from fedgate_gateway.control.records import Decision
 from fedgate_gateway.control.scheduler import Scheduler
+from fedgate_gateway.link.review_answer import ReviewAnswer
 from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.relay import reporting
 from fedgate_gateway.relay.connections import Connection, Connections
@@ -250,3 +252,26 @@ def test_a_peer_that_keeps_to_no_window_is_stopped(monkeypatch: Any) -> None:
         queues.close()
 
     asyncio.run(work())
+
+
+def test_of_an_answer_in_review_a_code_and_what_it_names_are_kept_and_no_text(
+    stage: Stage, state: Any, submit: Any
+) -> None:
+    job, site = submit().id, stage.connect(PeerKind.SITE, "site-1")
+    secret = "Patient 7"
+    no = Denied(secret, why=secret, notice=Notice(Code.LACKS_DATASET), about=("payroll", secret))
+
+    async def work() -> None:
+        text = pb.OfferReply(job=job, notice=secret, about=[secret])
+        with pytest.raises(InvalidMessage):
+            await stage.reporting.take(site, pb.PeerMessage(offer_reply=text))
+        assert state.jobs.job_sites(job)[0].decision is Decision.PENDING
+        reply = ReviewAnswer.no(no).reply(job, b"")
+        await stage.reporting.take(site, pb.PeerMessage(offer_reply=reply))
+
+    stage.run(work)
+    decided = state.jobs.job_sites(job)[0]
+    assert (decided.decision, decided.reason) == (
+        Decision.DENIED, "this site has no dataset: payroll",
+    )  # fmt: skip
+    assert secret not in str(state.audit.entries(limit=1000, job=job))

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedgate.bundle import digest_of, pack_files
+from fedgate.codes import Code
 from fedgate.errors import (
     Denied,
     FedgateError,
@@ -37,6 +38,7 @@ from fedgate_gateway.governance import (
 )
 from fedgate_gateway.inspection import InspectionProcess, Inspector
 from fedgate_gateway.link.request_book import RequestBook
+from fedgate_gateway.link.review_answer import ReviewAnswer
 from fedgate_gateway.link.signed_job import verify_signature
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import fingerprint
@@ -240,6 +242,35 @@ def test_a_policy_that_does_not_say_yes_says_no(tmp_path: Path, policy: str) -> 
     manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
     with pytest.raises(Denied, match="does not take part"):
         before(decider(tmp_path, policy), spec(), manifest)
+
+
+def test_a_no_has_a_code_and_names_and_what_a_policy_says_is_its_owners(tmp_path: Path) -> None:
+    said = '@why("Not here.") forbid(principal, action, resource);'
+    manifest = examine(spec(), BUNDLE, config(tmp_path)).manifest
+    for made, changes, code, about in (
+        ({}, {"datasets": ["secrets"]}, Code.LACKS_DATASET, ["secrets"]),
+        ({}, {"sites": ["a", "fake"]}, Code.NOT_A_MEMBER, []),
+        ({}, {"project": "other"}, Code.NO_SUCH_PROJECT, []),
+        ({"policy": said}, {}, Code.POLICY_DECLINES, ["Not here."]),
+        ({"series_days": 0}, {"config": '{"fedgate.series": "s"}'}, Code.NO_SERIES, []),
+        ({"evidence": ()}, {}, Code.NO_EVIDENCE, []),
+    ):
+        with pytest.raises(FedgateError) as refused:
+            before(decider(tmp_path, **made), spec(**changes), manifest)
+        answer = ReviewAnswer.no(refused.value)
+        assert (answer.notice.code, list(answer.about)) == (code, about)
+    lie = replace(spec(), config={"rounds": 0})
+    with pytest.raises(Denied) as refused:
+        before(decider(tmp_path), lie, manifest)
+    assert ReviewAnswer.no(refused.value).about == ("config",)
+    overflow = (
+        OPEN + "forbid(principal, action, resource) when "
+        "{ context.site_count * 9223372036854775807 > 1 };"
+    )
+    with pytest.raises(Denied, match="could not be evaluated") as refused:
+        before(decider(tmp_path, overflow), spec(), manifest)
+    answer = ReviewAnswer.no(refused.value)
+    assert (answer.notice.code, answer.about) == (Code.POLICY_FAILED, ())
 
 
 def test_a_site_that_trusts_no_kind_of_evidence_takes_no_part(tmp_path: Path) -> None:

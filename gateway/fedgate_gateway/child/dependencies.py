@@ -32,6 +32,10 @@ _BUILDS: Mapping[str, tuple[str, ...]] = {
     "psycopg2": ("psycopg2-binary",),
     "faiss-cpu": ("faiss-gpu",),
 }
+#: Only a site's answer in review says beside its code what is missing.
+_CODES: Mapping[str, Code] = {
+    "site": Code.SITE_LACKS_DEPENDENCIES, "enclave": Code.LACKS_DEPENDENCIES,
+}  # fmt: skip
 _ASK = (
     "import json, sys; from importlib.metadata import distributions;"
     "print(json.dumps(['%d.%d' % sys.version_info[:2], '%d.%d.%d' % sys.version_info[:3],"
@@ -94,6 +98,7 @@ def choose_runtime(dependencies: tuple[str, ...], config: SiteConfig | EnclaveCo
         dependencies = (_OURS, *dependencies)
     if not dependencies:
         return config.runtime
+    who = "site" if isinstance(config, SiteConfig) else "enclave"
     lacking: dict[str, list[str]] = {}
     for name, interpreter in (
         ("runtime", config.runtime.interpreter),
@@ -104,16 +109,15 @@ def choose_runtime(dependencies: tuple[str, ...], config: SiteConfig | EnclaveCo
             return config.runtime.model_copy(update={"interpreter": interpreter})
         lacking[name] = missing
     if len(lacking) == 1:
-        why = ", ".join(lacking["runtime"][:_MOST_NAMED])
+        about = lacking["runtime"][:_MOST_NAMED]
+        why = ", ".join(about)
     else:
-        why = "; ".join(f"{n} lacks {', '.join(m[:_MOST_NAMED])}" for n, m in lacking.items())
+        about = [f"{n} lacks {', '.join(m[:_MOST_NAMED])}" for n, m in lacking.items()]
+        why = "; ".join(about)
     raise Denied(
-        f"{_kind(config)} {config.name} does not have what this workload depends on",
+        f"{who} {config.name} does not have what this workload depends on",
         why=why[:2000],
         remedy="its operator can install it, or list a prepared environment in interpreters",
-        notice=Notice(Code.LACKS_DEPENDENCIES),
+        notice=Notice(_CODES[who]),
+        about=about,
     )
-
-
-def _kind(config: SiteConfig | EnclaveConfig) -> str:
-    return "site" if isinstance(config, SiteConfig) else "enclave"

@@ -28,6 +28,7 @@ from fedgate_gateway.control.review import may_go_on, refusal
 from fedgate_gateway.control.state import GatewayState
 from fedgate_gateway.governance import read_unverified
 from fedgate_gateway.link import facts
+from fedgate_gateway.link.review_answer import ReviewAnswer
 from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.relay.connections import Connection, Connections
 from fedgate_gateway.relay.router import Route, Router
@@ -183,10 +184,10 @@ class Scheduler:
         return job.created is not None and time.time() - job.created.timestamp() > REVIEW_SECONDS
 
     async def offer_reply(self, site: str, reply: pb.OfferReply) -> None:
-        decision = Decision.ACCEPTED if reply.accepted else Decision.DENIED
-        reason = "; ".join(reply.reasons)[:2000]
+        answer = ReviewAnswer.read(reply)
+        decision = Decision.ACCEPTED if answer.notice is None else Decision.DENIED
         await self._ledger.do(
-            lambda: self._state.jobs.set_site_decision(reply.job, site, decision, reason)
+            lambda: self._state.jobs.set_site_decision(reply.job, site, decision, answer.sentence)
         )
         self.nudge()
 

@@ -87,4 +87,5 @@ def _differs(what: str, signed: str, job: str) -> Denied:
         why=f"signed was {signed}, the job has {job}",
         remedy="somebody between submitter and site changed the job; do not run it",
         notice=Notice(Code.REQUEST_CHANGED),
+        about=(what,),
     )

@@ -89,14 +89,20 @@ def check_times(request: JobRequest, now: float) -> None:
             why=f"{(request.expires - request.created) / 86400:.0f} days, at most "
             f"{LONGEST_SECONDS // 86400}",
             remedy="sign it again with an earlier end",
-            notice=Notice(Code.REQUEST_EXPIRED),
+            notice=Notice(
+                Code.REQUEST_TOO_LONG,
+                {
+                    "days": (request.expires - request.created) // 86400,
+                    "most": LONGEST_SECONDS // 86400,
+                },
+            ),
         )
     if now < request.created - CLOCK_SKEW_SECONDS:
         raise Denied(
             "the signed request is not valid yet",
             why=f"it was made {request.created - now:.0f} s in the future",
             remedy="set the clocks right",
-            notice=Notice(Code.REQUEST_EXPIRED),
+            notice=Notice(Code.REQUEST_TOO_EARLY, {"seconds": int(request.created - now)}),
         )
     if now >= request.expires:
         raise Denied(

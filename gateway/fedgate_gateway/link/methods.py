@@ -17,7 +17,7 @@ DOWNLOAD_CARGO: Final = f"/{SERVICE}/DownloadCargo"
 UPLOAD_OUTPUT: Final = f"/{SERVICE}/UploadOutput"
 RENEW: Final = f"/{SERVICE}/RenewCertificate"
 
-PROTOCOL: Final = 3
+PROTOCOL: Final = 4
 #: A letter (2 MiB), a chunk of cargo (up to 4 MiB here), and their framing.
 MAX_MESSAGE: Final = 5 * 1024 * 1024
 CHUNK: Final = 1024 * 1024

@@ -58,6 +58,7 @@ def verify_enclave(signed: SignedRequest, spec: Spec, project: ProjectConfig) ->
             why=f"signed was {named!r}, the job has {spec.enclave!r}",
             remedy="somebody between submitter and site changed the job; do not run it",
             notice=Notice(Code.REQUEST_CHANGED),
+            about=("enclave",),
         )
 
 
@@ -94,7 +95,10 @@ def verify_job(
             f"the workload needs at least {manifest.min_sites} sites",
             why=f"the job goes on with {spec.min_sites}",
             remedy="submit it with more sites",
-            notice=Notice(Code.REQUEST_CHANGED),
+            notice=Notice(
+                Code.TOO_FEW_FOR_WORKLOAD,
+                {"min_sites": spec.min_sites, "least": manifest.min_sites},
+            ),
         )
 
 

@@ -37,9 +37,16 @@ class Decision:
         """One line for a person."""
         if self.errors:
             return "the policy could not be evaluated: " + "; ".join(self.errors)
+        return "; ".join(self.sentences)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What its owner has written of it; nothing of the request, which errors can quote."""
+        if self.errors:
+            return ()
         if self.reasons:
-            return "; ".join(rule.why or f"rule {rule.id!r} says so" for rule in self.reasons)
-        return "; ".join(("no rule permits it", *(f"permitted is: {o}" for o in self.offers)))
+            return tuple(rule.why or f"rule {rule.id!r} says so" for rule in self.reasons)
+        return ("no rule permits it", *(f"permitted is: {offer}" for offer in self.offers))
 
     def require(self) -> None:
         """Raise :class:`~fedgate.errors.Denied` unless allowed."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from fedgate_gateway.link.methods import PROTOCOL
 from fedgate_gateway.link.report import Entry
 from fedgate_gateway.link.report_outbox import ReportOutbox
 from fedgate_gateway.link.request_book import RequestBook
+from fedgate_gateway.link.review_answer import ReviewAnswer
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.policy import digest
@@ -167,29 +168,23 @@ class SiteAgent:
 
     async def _answer_offer(self, message: pb.JobSpec) -> None:
         try:
-            _, reasons = await self._consider(message)
-            accepted, code = True, ""
+            answer = ReviewAnswer.yes(await self._consider(message))
         except FedgateError as error:
-            accepted, reasons, code = False, [str(error)[:2000]], str(public(error).code)
+            log.debug("job %s is declined: %s", message.job, error)
+            answer = ReviewAnswer.no(error)
         except Exception:  # whatever fails here must not become a yes
             log.exception("failed to consider job %s", message.job)
-            accepted, reasons = False, ["the site could not decide (its own log says why)"]
-            code = str(Code.INTERNAL)
-        decision = "accepted" if accepted else "denied"
-        operator_log.tell("job.decided", {"decision": decision, "code": code}, job=message.job)
-        log.debug("job %s: %s (%s)", message.job, decision, reasons)
-        self.link.send(
-            pb.PeerMessage(
-                offer_reply=pb.OfferReply(
-                    job=message.job,
-                    accepted=accepted,
-                    reasons=reasons,
-                    policy_digest=self._policy_digest,
-                )
-            )
-        )
+            answer = ReviewAnswer(Notice(Code.INTERNAL))
+        notice = answer.notice
+        told = {
+            "decision": "accepted" if notice is None else "denied",
+            "code": "" if notice is None else str(notice.code),
+        }
+        operator_log.tell("job.decided", told, job=message.job)
+        reply = answer.reply(message.job, self._policy_digest)
+        self.link.send(pb.PeerMessage(offer_reply=reply))
 
-    async def _consider(self, message: pb.JobSpec) -> tuple[Spec, list[str]]:
+    async def _consider(self, message: pb.JobSpec) -> Sequence[str]:
         spec = Spec.read(message)
         signed = self._decider.signature(spec, self._requests)
         self._requests.check(signed, spec.job)
@@ -199,7 +194,7 @@ class SiteAgent:
         while len(self._accepted) >= _REMEMBERED:
             self._accepted.pop(next(iter(self._accepted)))
         self._accepted[spec.job] = (spec, examined)
-        return spec, reasons
+        return reasons
 
     # -- jobs ----------------------------------------------------------------------------------
 

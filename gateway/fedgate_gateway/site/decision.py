@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedgate import plugins
 from fedgate.bundle import digest_of
+from fedgate.codes import Code
 from fedgate.errors import Denied, InvalidBundle, NotFound
 from fedgate.guard_rules import missing_lines
 from fedgate.job import SERIES
 from fedgate.manifest import Manifest
+from fedgate.notice import Notice
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.child.dependencies import choose_runtime
 from fedgate_gateway.config import ProjectConfig, Runtime, SiteConfig
@@ -51,7 +54,9 @@ async def examine(spec: Spec, archive: bytes, config: SiteConfig, inspector: Ins
     digest = await asyncio.to_thread(digest_of, archive)
     if digest != spec.bundle:
         raise InvalidBundle(
-            "the gateway delivered another bundle", why=f"{digest}, not {spec.bundle}"
+            "the gateway delivered another bundle",
+            why=f"{digest}, not {spec.bundle}",
+            notice=Notice(Code.OTHER_BUNDLE),
         )
     found = await inspector.inspect(archive, holder=spec.submitter)
     needed = (*found.requires, *found.manifest.dependencies)
@@ -74,10 +79,17 @@ class Decider:
     def project(self, spec: Spec) -> ProjectConfig:
         project = self._projects.get(spec.project)
         if project is None:
-            raise NotFound(f"site {self._config.name} is not in project {spec.project!r}")
+            raise NotFound(
+                f"site {self._config.name} is not in project {spec.project!r}",
+                notice=Notice(Code.NO_SUCH_PROJECT),
+            )
         outside = [s for s in spec.sites if s not in project.members]
         if outside or self._config.name not in spec.sites:
-            raise Denied("the job's sites are not the project's members", why=f"{spec.sites}")
+            raise Denied(
+                "the job's sites are not the project's members",
+                why=f"{spec.sites}",
+                notice=Notice(Code.NOT_A_MEMBER),
+            )
         check_recipient(project, spec.recipient)
         return project
 
@@ -93,8 +105,9 @@ class Decider:
         verify_enclave(signed, spec, project)
         return signed
 
-    def before(self, spec: Spec, manifest: Manifest, signed: SignedRequest) -> list[str]:
-        """The reasons of a yes before any enclave is known; raises :class:`Denied` for a no.
+    def before(self, spec: Spec, manifest: Manifest, signed: SignedRequest) -> Sequence[str]:
+        """The reasons of a yes before any enclave is known, in the owner's sentences; raises
+        :class:`Denied` for a no.
 
         Asked for each kind of evidence that this site trusts, in each sandbox that there is: one
         must do. The one that it becomes is asked about in :meth:`with_claims`.
@@ -113,11 +126,18 @@ class Decider:
         ]
         for decision in decisions:
             if decision.allowed:
-                return [decision.why]
+                return decision.sentences
+        if not decisions:
+            raise Denied(
+                f"site {self._config.name} trusts no kind of evidence",
+                notice=Notice(Code.NO_EVIDENCE),
+            )
         raise Denied(
             f"site {self._config.name} does not take part",
-            why=decisions[0].why if decisions else "it trusts no kind of evidence",
+            why=decisions[0].why,
             remedy="see the site's policy, or ask its data owner",
+            notice=Notice(Code.POLICY_FAILED if decisions[0].errors else Code.POLICY_DECLINES),
+            about=decisions[0].sentences,
         )
 
     def _check_guard(self, manifest: Manifest) -> None:
@@ -128,6 +148,8 @@ class Decider:
                 f"the guard of site {self._config.name} does not let out what this workload needs",
                 why=", ".join(missing)[:1000],
                 remedy="its data owner can write these lines into site.toml",
+                notice=Notice(Code.GUARD_CLOSED),
+                about=missing,
             )
 
     def _check_series(self, spec: Spec) -> None:
@@ -136,6 +158,7 @@ class Decider:
                 f"site {self._config.name} remembers nothing from one job to the next",
                 why="series_days is 0",
                 remedy=f"submit without {SERIES}, or ask its data owner",
+                notice=Notice(Code.NO_SERIES),
             )
 
     def _check_resources(self, manifest: Manifest) -> None:
@@ -152,6 +175,8 @@ class Decider:
                 f"site {self._config.name} does not have what the workload asks it for",
                 why=", ".join(short)[:1000],
                 remedy="ask for less, or its data owner can declare it under [resources]",
+                notice=Notice(Code.LACKS_RESOURCES),
+                about=short,
             )
 
     def _check_trainers(self, manifest: Manifest) -> None:
@@ -160,6 +185,7 @@ class Decider:
                 f"site {self._config.name} runs no trainers outside its sandbox",
                 why="this workload waits for one to attach",
                 remedy="its data owner can name a folder for them: trainers",
+                notice=Notice(Code.NO_TRAINERS),
             )
 
     def with_claims(
@@ -181,7 +207,11 @@ class Decider:
         project = self.project(spec)
         missing = [d for d in spec.datasets if d not in self._config.datasets]
         if missing:
-            raise Denied(f"site {self._config.name} has no dataset {missing[0]!r}")
+            raise Denied(
+                f"site {self._config.name} has no dataset {missing[0]!r}",
+                notice=Notice(Code.LACKS_DATASET),
+                about=missing,
+            )
         rules = project.release
         labels = {label for d in spec.datasets for label in self._config.datasets[d].labels}
         request = JoinRequest(

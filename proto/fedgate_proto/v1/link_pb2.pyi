@@ -173,16 +173,18 @@ class JobSpec(_message.Message):
     def __init__(self, job: _Optional[str] = ..., project: _Optional[str] = ..., name: _Optional[str] = ..., bundle: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., framework: _Optional[str] = ..., manifest: _Optional[str] = ..., submitter: _Optional[str] = ..., sites: _Optional[_Iterable[str]] = ..., datasets: _Optional[_Iterable[str]] = ..., min_sites: _Optional[int] = ..., config: _Optional[str] = ..., recipient: _Optional[bytes] = ..., task_seconds: _Optional[float] = ..., enclave: _Optional[str] = ..., request: _Optional[bytes] = ...) -> None: ...
 
 class OfferReply(_message.Message):
-    __slots__ = ("job", "accepted", "reasons", "policy_digest")
+    __slots__ = ("job", "accepted", "policy_digest", "notice", "about")
     JOB_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
-    REASONS_FIELD_NUMBER: _ClassVar[int]
     POLICY_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
+    ABOUT_FIELD_NUMBER: _ClassVar[int]
     job: str
     accepted: bool
-    reasons: _containers.RepeatedScalarFieldContainer[str]
     policy_digest: bytes
-    def __init__(self, job: _Optional[str] = ..., accepted: _Optional[bool] = ..., reasons: _Optional[_Iterable[str]] = ..., policy_digest: _Optional[bytes] = ...) -> None: ...
+    notice: str
+    about: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job: _Optional[str] = ..., accepted: _Optional[bool] = ..., policy_digest: _Optional[bytes] = ..., notice: _Optional[str] = ..., about: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Handshake(_message.Message):
     __slots__ = ("job", "site", "step", "data")

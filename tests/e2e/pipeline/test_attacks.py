@@ -200,6 +200,26 @@ def test_a_handshake_played_again_opens_nothing_and_ends_nothing(bench: Any) -> 
     assert released["data"]["cohort"] == ["site-1", "site-2", VICTIM]
 
 
+def test_a_session_that_the_gateway_ends_ends_with_our_words_and_no_other_does(bench: Any) -> None:
+    """A reason is not authenticated: of a text nothing stays, and a code is one of ours."""
+    text = "zqPatient7"
+    lies = {
+        VICTIM: {"session": "its own", "notice": text},
+        "site-4": {"session": "its own", "notice": f'{{"code":"denied","why":"{text}"}}'},
+        "site-5": {"session": "its own", "notice": '{"code":"worker-died"}'},
+        "site-6": {"session": "another", "notice": '{"code":"worker-died"}'},
+    }
+    job = run(bench, bench.small, [*HONEST, *lies], close=lies)
+    told = reasons(bench, job, {VICTIM, "site-4", "site-5"})
+    assert told == {
+        VICTIM: [Code.SITE_ENDED], "site-4": [Code.SITE_ENDED], "site-5": [Code.WORKER_DIED],
+    }  # fmt: skip
+    assert "site-6" in bench.audit(job, "released")[0]["data"]["cohort"]
+    kept = [p for p in bench.folder.rglob("*") if p.is_file() and "recorded-" not in p.name]
+    said = {p.name for p in kept if p.name != "order.json" and text.encode() in p.read_bytes()}
+    assert said == set()
+
+
 def test_a_site_with_the_right_name_and_another_key_is_kept_out(bench: Any) -> None:
     """Whoever runs the gateway can enrol a peer of any name; the roster knows its key."""
     from fedgate_gateway.cli.client import Client

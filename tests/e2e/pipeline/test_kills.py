@@ -41,7 +41,7 @@ def impatient(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def federation(make_bench: Callable[..., Any]) -> Any:
-    return make_bench(sites=3, edit=impatient, lines=True)
+    return make_bench(sites=3, edit=impatient, lines=True, programs={"site-3": "late_site"})
 
 
 @pytest.fixture
@@ -228,12 +228,18 @@ def test_without_a_site_agent_the_others_go_on_and_its_worker_ends_with_it(
 def test_a_site_agent_that_is_started_again_takes_part_in_the_running_job(
     bench: Any, make_workload: Any
 ) -> None:
+    """Also where its request, in whose time the job began, has expired meanwhile."""
+    late = bench.folder / "late"
     job = start(bench, make_workload, pause=0.2, rounds=500, min_sites=2)
     bench.federation.programs["site-3"].kill()
     go_on(bench)
     bench.until(lambda: "site-3" in trained(bench, job, failed=True))
-    bench.federation.programs["site-3"].start()
-    bench.until(lambda: "site-3" in trained(bench, job, failed=False), 60)
+    late.touch()
+    try:
+        bench.federation.programs["site-3"].start()
+        bench.until(lambda: "site-3" in trained(bench, job, failed=False), 60)
+    finally:
+        late.unlink()
     bench.federation.client.cancel(job)
     bench.wait(job)
 

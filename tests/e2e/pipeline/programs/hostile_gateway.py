@@ -8,6 +8,8 @@
     {"spec": {"recipient": true} | {"site": NAME}}   another job for enclave and sites
     {"spec": {"offer": {FIELD: VALUE, ...}, "start": …}}   other fields, in review, or later
     {"replay": NAME}                        this site's handshake again, once it has a session
+    {"close": {SITE: {"notice": TEXT, "session": "its own" | "another"}}}
+                                            both ends hear that its session is over, once
 
 Everything that passes is kept in ``recorded-letters``, their clear beginnings in
 ``recorded-headers``, and all that peers send, of whatever kind, in ``recorded-received``.
@@ -299,6 +301,8 @@ class Replaying(Router):
     def relay(self, connection: Any, message: pb.PeerMessage) -> None:
         kind = message.WhichOneof("body")
         order = ORDERS.look()
+        if kind == "letter" and connection.kind is PeerKind.SITE and message.letter.data:
+            self._close(message.letter, order.get("close", {}).get(connection.name))
         if connection.kind is PeerKind.SITE and connection.name == order.get("replay"):
             if kind == "handshake":
                 self.handshake = [*getattr(self, "handshake", []), message.handshake]
@@ -308,6 +312,22 @@ class Replaying(Router):
                 for step in steps:
                     enclave.send(pb.GatewayMessage(handshake=step))
         super().relay(connection, message)
+
+    def _close(self, letter: pb.Letter, lie: dict[str, str] | None) -> None:
+        """In its first result's place."""
+        if lie is None or peek_header(letter.data).kind is not LetterKind.RESULT:
+            return
+        ORDERS.counts[letter.site] += 1
+        if ORDERS.counts[letter.site] > 1:
+            return
+        own = lie["session"] == "its own"
+        closed = pb.SessionClosed(
+            job=letter.job, site=letter.site, notice=lie["notice"],
+            session=letter.session if own else os.urandom(len(letter.session)),
+        )  # fmt: skip
+        enclave = self.connections.enclave(self.routes[letter.job].enclave)
+        for end in (enclave, self.connections.site(letter.site)):
+            end.send(pb.GatewayMessage(session_closed=closed))
 
     def _steps(self, job: str) -> list[Any]:
         """Of this job: a late letter of the one before must not spend the order."""
