@@ -47,6 +47,8 @@ def test_a_job_is_submitted_watched_and_its_model_opened(federation, fedgate, tm
     assert "round 3 train: 2 of 2 sites" in ran.err
     shown = fedgate(federation.profile_path, "job", "show", told["job"]["id"], "--format", "json")
     assert {site["decision"] for site in json.loads(shown.out)["sites"]} == {"accepted"}
+    shown = fedgate(federation.profile_path, "job", "show", told["job"]["id"])
+    assert "metrics: whoever has the gateway can read them" in shown.out
     again = fedgate(
         federation.profile_path, "job", "result", told["job"]["id"], "--output", tmp_path / "out"
     )

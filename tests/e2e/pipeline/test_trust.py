@@ -112,6 +112,15 @@ def test_a_job_that_the_gateway_changes_after_review_starts_nowhere(bench: Any, 
     require_refused_at_the_start(bench, bench.submit(bench.archive, **CHOSEN), said(field)[1])
 
 
+def test_a_job_that_the_gateway_changes_for_its_sites_alone_is_run_by_none(bench: Any) -> None:
+    """The enclave runs what was signed; each site compares its own part once more as it joins."""
+    bench.order(spec={"join": {"config": LIES["config"]}})
+    job = bench.submit(bench.archive, **CHOSEN)
+    assert bench.wait(job)["state"] == "failed"
+    assert set(refusals(bench, job).values()) == {Code.REQUEST_CHANGED}
+    assert bench.audit(job, "session.opened") == []
+
+
 def require_refused_at_the_start(bench: Any, job: str, because: str) -> None:
     ended = bench.wait(job)
     assert ended["state"] == "failed"

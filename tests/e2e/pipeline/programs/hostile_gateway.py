@@ -6,7 +6,8 @@
      "what": ATTACK, "kind": "RESULT", "nth": 1}}}   on one letter or cargo of each site, once
     {"bundle": NAME}                        another bundle for this peer
     {"spec": {"recipient": true} | {"site": NAME}}   another job for enclave and sites
-    {"spec": {"offer": {FIELD: VALUE, ...}, "start": …}}   other fields, in review, or later
+    {"spec": {"offer": {FIELD: VALUE, ...}, "start": …, "join": …}}   other fields, in review, or
+                                            later, or later for sites alone
     {"replay": NAME}                        this site's handshake again, once it has a session
     {"close": {SITE: {"notice": TEXT, "session": "its own" | "another"}}}
                                             both ends hear that its session is over, once
@@ -35,6 +36,7 @@ from fedgate_gateway.cli.main import main
 from fedgate_gateway.control import scheduler
 from fedgate_gateway.link.framing import data_of
 from fedgate_gateway.pki import PeerKind
+from fedgate_gateway.relay.connections import Connection
 from fedgate_gateway.relay.router import Router
 from fedgate_gateway.relay.service import LinkService
 from fedgate_gateway.relay.spool import CargoSpool
@@ -284,7 +286,12 @@ def lying_spec(job: Any, bundle: Any, sites: Any, request: bytes) -> pb.JobSpec:
         spec.recipient = RecipientKey.generate().public_raw
     if job.enclave and lie.get("site"):
         spec.sites.append(lie["site"])
-    for field, value in lie.get("start" if job.enclave else "offer", {}).items():
+    _change(spec, lie.get("start" if job.enclave else "offer", {}))
+    return spec
+
+
+def _change(spec: pb.JobSpec, fields: dict[str, Any]) -> None:
+    for field, value in fields.items():
         if field in ("datasets", "sites"):
             del getattr(spec, field)[:]
             getattr(spec, field).extend(value)
@@ -292,7 +299,18 @@ def lying_spec(job: Any, bundle: Any, sites: Any, request: bytes) -> pb.JobSpec:
             setattr(spec, field, base64.b64decode(value))
         else:
             setattr(spec, field, value)
-    return spec
+
+
+_real_send = Connection.send
+
+
+def lying_send(self: Connection, message: pb.GatewayMessage) -> None:
+    """Sites join another job than the enclave runs."""
+    lie = ORDERS.look().get("spec", {}).get("join", {})
+    if lie and message.HasField("join"):
+        message = pb.GatewayMessage.FromString(message.SerializeToString())
+        _change(message.join, lie)
+    _real_send(self, message)
 
 
 class Replaying(Router):
@@ -342,6 +360,7 @@ program.CargoSpool = Spool  # type: ignore[misc]
 program.LinkService = Service  # type: ignore[misc]
 program.Router = Replaying  # type: ignore[misc]
 scheduler.job_spec = lying_spec
+Connection.send = lying_send  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     main()
