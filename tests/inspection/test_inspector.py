@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
+from fedgate import plugins
 from fedgate.bundle import MIB, Bundle, BundleLimits, BundleTree, digest_of, pack_files
 from fedgate.errors import (
     AdapterFailed,
@@ -28,6 +29,7 @@ from fedgate.errors import (
     LimitReached,
 )
 from fedgate.manifest import Manifest
+from fedgate_gateway.child import kernel
 from fedgate_gateway.config import InspectionLimits
 from fedgate_gateway.inspection import InspectionProcess, Inspector, work
 from fedgate_gateway.inspection.answer import read_answer, read_manifest
@@ -95,11 +97,40 @@ def what_it_holds() -> Manifest:
     return Manifest("small", "held", notes=tuple(held))
 
 
+def call_home() -> Manifest:
+    """By loopback, by an address without a connection, and by a name in the abstract."""
+    port = int(os.environ["TEST_LISTENER"])
+    reached = []
+    for family, kind, address in (
+        (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", port)),
+        (socket.AF_INET, socket.SOCK_DGRAM, ("192.0.2.1", 9)),
+        (socket.AF_UNIX, socket.SOCK_STREAM, f"\0fedgate-test-{port}"),
+    ):
+        with socket.socket(family, kind) as sock, suppress(OSError):
+            sock.connect(address)
+            reached.append(f"{family.name} {kind.name}")
+    return Manifest("small", "home", notes=tuple(reached))
+
+
+def rule_a_namespace() -> Manifest:
+    """What would give it powers over a network of its own, and its program's memory."""
+    done = []
+    with suppress(OSError):
+        kernel.own_namespaces()
+        done.append("namespaces")
+    for name in ("mem", "ns/net"):
+        with suppress(OSError):
+            os.close(os.open(f"/proc/{os.environ['TEST_PROGRAM']}/{name}", os.O_RDONLY))
+            done.append(name)
+    return Manifest("small", "ruler", notes=tuple(done))
+
+
 ATTACKS: dict[str, Callable[[], Any]] = {
     f.__name__: f
     for f in (
         hold_the_gil, overflow_the_stack, leave, sleep, take_memory, start_processes, write_a_file,
         recurse, raise_something, tell_too_much, tell_nonsense, what_it_holds,
+        call_home, rule_a_namespace,
     )
 }  # fmt: skip
 
@@ -173,6 +204,22 @@ def test_an_inspection_has_nothing_of_its_program(make: Callable[..., Inspector]
         held = asyncio.run(make().inspect(attack("what_it_holds"))).manifest.notes
     assert len(held) == 1  # where its answer goes
     assert held[0].startswith("socket:")
+
+
+def test_an_inspection_has_no_network_and_no_way_to_its_program(
+    make: Callable[..., Inspector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason := plugins.load("fedgate.sandboxes", "bubblewrap").unavailable():
+        pytest.skip(reason)  # the same kernel, the same answer
+    monkeypatch.setenv("TEST_PROGRAM", str(os.getpid()))
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as named:
+        port = tcp.getsockname()[1]
+        named.bind(f"\0fedgate-test-{port}")
+        named.listen()
+        monkeypatch.setenv("TEST_LISTENER", str(port))
+        inspector = make()
+        for name in ("call_home", "rule_a_namespace"):
+            assert asyncio.run(inspector.inspect(attack(name))).manifest.notes == ()
 
 
 def test_what_an_archive_unpacks_to_is_bounded_there(make: Callable[..., Inspector]) -> None:

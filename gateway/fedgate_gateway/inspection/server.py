@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from fedgate.errors import PluginUnavailable
 from fedgate.plugins import load_adapter
 from fedgate_gateway.child import kernel
-from fedgate_gateway.inspection import work
+from fedgate_gateway.inspection import isolation, work
 
 log = logging.getLogger(__name__)
 #: Bytes of a request; descriptors beside it: the archive, and where the answer goes.
@@ -36,8 +36,11 @@ def load_adapters(names: Collection[str]) -> None:
 
 
 def settle(control: socket.socket) -> None:
-    """Let go of all that this process has from its program, but the socket and standard error."""
+    """Let go of all that this process has from its program, but the socket and standard error: of
+    its network, too.
+    """
     kernel.name_process(_NAME)
+    isolation.leave_network()
     gc.freeze()  # shared with our program, and with every inspection, as long as nobody touches it
     for number in (signal.SIGINT, signal.SIGTERM):  # for the program; we go when it has gone
         signal.signal(number, signal.SIG_IGN)
