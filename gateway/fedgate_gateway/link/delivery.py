@@ -10,6 +10,7 @@ Whoever carries letters cannot forge such a word; it can only keep cargo from ar
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,6 +22,7 @@ from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.link.control import write_control
 from fedgate_gateway.sealed import CargoKey, CargoWitness, LetterKind
 
+log = logging.getLogger(__name__)
 #: How often one cargo is sent, and the pause before its second time, which doubles with each.
 ATTEMPTS: Final = 6
 _PAUSE: Final = 0.25
@@ -156,6 +158,9 @@ class Deliveries:
                     one.to.channel.post(LetterKind.CARGO, body, cargo=(key.ref,))
         except FedgateError as error:
             return error
+        except Exception as error:  # its receivers wait: they hear that it is gone
+            log.exception("job %s: a model could not be sent", self._job)
+            return FedgateError("a model could not be sent", why=type(error).__name__)
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from fedgate.codes import Code
 from fedgate.errors import Denied, FedgateError
 from fedgate.notice import Notice, public
 from fedgate.task import Failure, Frame, Result, TaskError
@@ -73,34 +74,48 @@ class Egress:
         task.add_done_callback(self._tasks.discard)
 
     async def _send(self, incoming: Incoming, result: Result) -> None:
-        """Copy, check, seal: what is sealed is what was checked, whatever the worker does to its
-        own memory meanwhile.
-        """
+        """Check and seal. Whatever goes wrong, the enclave hears at once that no result comes."""
         note, copy = incoming.note, None
         try:
             if incoming.model is not None:
-                view = incoming.model.view
-                copy = self._snapshots.take(len(view))
-                if len(view) > INLINE_MODEL:
-                    await asyncio.to_thread(_copy, copy, view)
-                    await asyncio.to_thread(self._guard.check_result, result, copy.view)
-                else:
-                    _copy(copy, view)
-                    self._guard.check_result(result, copy.view)
-            else:
-                self._guard.check_result(result, None)
-        except FedgateError as error:
-            self._tell(f"the egress guard refused a result: {error}")
-            self._report("egress.refused", public(error))
-            self.fail(result.task, Failure.REFUSED, denied(error))
+                copy = self._snapshots.take(len(incoming.model.view))
+            await self._check(result, incoming, copy)
+        except Exception as error:
+            self._refused(result, error)
             self._give_back(copy)
             return
         finally:
             incoming.release()
         try:
             await self._seal(result, note, copy)
+        except Exception as error:
+            log.exception("job %s: a result could not be sealed", self._job)
+            self.fail(result.task, Failure.UNAVAILABLE, _as_ours(error).sentence)
         finally:
             self._give_back(copy)
+
+    async def _check(self, result: Result, incoming: Incoming, copy: Buffer | None) -> None:
+        """The copy, which is what will be sealed: its worker may change its own memory meanwhile.
+
+        Raises :class:`Denied`, or anything else on a model that we do not understand.
+        """
+        if incoming.model is None or copy is None:
+            self._guard.check_result(result, None)
+        elif len(view := incoming.model.view) > INLINE_MODEL:
+            await asyncio.to_thread(_copy, copy, view)
+            await asyncio.to_thread(self._guard.check_result, result, copy.view)
+        else:
+            _copy(copy, view)
+            self._guard.check_result(result, copy.view)
+
+    def _refused(self, result: Result, error: Exception) -> None:
+        if not isinstance(error, FedgateError):
+            told = "job %s: the egress guard failed on a result"
+            log.error(told, self._job, exc_info=error)
+            error = FedgateError("the egress guard failed", why=repr(error))
+        self._tell(f"the egress guard refused a result: {error}")
+        self._report("egress.refused", public(error))
+        self.fail(result.task, Failure.REFUSED, denied(error))
 
     async def _seal(self, result: Result, note: bytes, model: Buffer | None) -> None:
         packed: bytes | CargoKey = note
@@ -178,6 +193,10 @@ class Egress:
         for task in self._tasks:
             task.cancel()
         self._snapshots.close()
+
+
+def _as_ours(error: Exception) -> Notice:
+    return public(error) if isinstance(error, FedgateError) else Notice(Code.INTERNAL)
 
 
 def _copy(buffer: Buffer, view: memoryview) -> None:
