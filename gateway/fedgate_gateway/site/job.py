@@ -156,6 +156,8 @@ class SiteJob:
                 self._start_worker()
             return await self._over
         except FedgateError as error:
+            if self._over.done():  # it was taken from us: a word now would be about another attempt
+                return self._over.result()
             return self._refuse(error)
         except Exception as error:  # whatever it is, the enclave must not wait for this site
             log.exception("job %s failed inside the site agent", self.spec.job)
@@ -460,5 +462,9 @@ class SiteJob:
 
 
 def _crashed(error: FedgateError) -> bool:
-    """Did its process end without a word, as a fault or the kernel's want of memory ends it?"""
+    """Did its process end without a word, as a fault or the kernel's want of memory ends it?
+
+    One that was ended at a limit of ours has a code of that limit: started again it would meet it
+    again, at the cost of whatever else runs here.
+    """
     return error.notice is not None and error.notice.code is Code.WORKER_DIED
