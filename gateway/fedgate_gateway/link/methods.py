@@ -26,9 +26,10 @@ Options = Sequence[tuple[str, int | str]]
 _SHARED: Final[Options] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    # A connection that broke without a word is noticed within 15 s, as a silent peer is.
-    ("grpc.keepalive_time_ms", 8_000),
-    ("grpc.keepalive_timeout_ms", 7_000),
+    # A connection that broke without a word is noticed within 8 s, as a silent peer is
+    # (``silent_seconds``): before an enclave's grace is over.
+    ("grpc.keepalive_time_ms", 4_000),
+    ("grpc.keepalive_timeout_ms", 4_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
@@ -42,7 +43,7 @@ CLIENT_OPTIONS: Final[Options] = (
 )
 SERVER_OPTIONS: Final[Options] = (
     *_SHARED,
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
     ("grpc.so_reuseport", 0),
     # Before it, nobody knows who is there; gRPC would wait for two minutes.
     ("grpc.server_handshake_timeout_ms", 10_000),
