@@ -264,7 +264,7 @@ SENTENCES: Mapping[Code, str] = {
         "runtime.limits.processes (start fewer, or have the limit raised where it runs)"
     ),
     Code.TOO_MUCH_MEMORY: (
-        "the workload used more memory than it may: {bytes} bytes, "
+        "the workload was ended at its memory limit: {bytes} bytes, "
         "runtime.limits.tree_memory_bytes (use less, or have the limit raised where it runs)"
     ),
     Code.DOES_NOT_START: "the workload's process could not be started (its host's log says why)",

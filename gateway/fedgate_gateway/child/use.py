@@ -111,7 +111,7 @@ async def outgrown(pid: int, *, processes: int, memory_bytes: int) -> FedgateErr
             )
         if now.memory_bytes > memory_bytes:
             return WorkloadFailed(
-                "the workload used more memory than it may",
+                "the workload was ended at its memory limit",
                 why=f"its processes hold {now.memory_bytes >> 20} MiB together, of "
                 f"{memory_bytes >> 20} MiB, runtime.limits.tree_memory_bytes",
                 remedy="use less, or have the limit raised where it runs",

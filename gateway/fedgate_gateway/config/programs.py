@@ -371,7 +371,8 @@ class SiteConfig(Section):
     outputs_days: float = Field(default=30, ge=0)
     #: Days that what a worker kept is held for a job that this site heard no end of.
     state_days: float = Field(default=7, gt=0)
-    #: How often a worker that crashed is started again within its job.
+    #: How often a worker that crashed is started again within its job. One that was ended at a
+    #: limit of memory, processes or scratch is not: it would meet it again.
     worker_restarts: int = Field(default=2, ge=0)
     #: Jobs that may run at once.
     max_jobs: int = Field(default=4, ge=1)
