@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from fedgate_gateway.child.wire import Message
 from fedgate_gateway.config import Release
 from fedgate_gateway.enclave import release as module
 from fedgate_gateway.enclave.conductor import Published
+from fedgate_gateway.enclave.job import EnclaveJob
 from fedgate_gateway.enclave.release import ReleaseGate, pack_artifacts
 from fedgate_gateway.sealed import (
     BoxContext,
@@ -145,6 +148,36 @@ def test_a_model_leaves_where_what_is_of_too_few_sites_does_not_or_may(
     rules: dict[str, Any],
 ) -> None:
     assert release(monkeypatch, recipient, everything=everything, **rules).outputs
+
+
+@pytest.mark.parametrize(
+    ("least", "everything", "leaves"),
+    [(2, ONE, False), (1, ONE, True), (2, frozenset("ab"), True), (2, None, True)],
+)
+def test_a_failed_jobs_log_leaves_alone_and_by_its_own_cohort(
+    monkeypatch: pytest.MonkeyPatch,
+    recipient: RecipientKey,
+    least: int,
+    everything: frozenset[str] | None,
+    leaves: bool,
+) -> None:
+    """What one site answered can be in it, however the job ended."""
+
+    async def go() -> Gateway:
+        gateway = Gateway()
+        monkeypatch.setattr(module, "upload_output", gateway.upload)
+        job: Any = object.__new__(EnclaveJob)
+        job._link, job._identity = gateway, IdentityKey.generate()
+        job._project = SimpleNamespace(release=Release(logs_minimum_cohort=least))
+        job.spec = SimpleNamespace(job="job-1", bundle=BUNDLE, recipient=recipient.public_raw)
+        job.signed = SimpleNamespace(digest=REQUEST)
+        job._conductor = SimpleNamespace(cohorts=SimpleNamespace(smallest=lambda: everything))
+        job._log = SimpleNamespace(read=lambda _most: b"Patient 17")
+        with contextlib.suppress(Denied):
+            await job._release_log()
+        return gateway
+
+    assert set(asyncio.run(go()).outputs) == ({"coordinator.log"} if leaves else set())
 
 
 def test_a_job_needs_as_many_sites_as_what_its_project_releases() -> None:

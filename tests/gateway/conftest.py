@@ -211,14 +211,15 @@ def alice() -> Principal:
 def submit(
     state: GatewayState, archive: bytes, alice: Principal, signed
 ) -> Callable[..., JobRecord]:
-    """Sign a request for the workload and submit it as alice."""
+    """Sign a request for the workload and submit it as alice, or ``by`` somebody else."""
 
     def run(
-        project: str = "health", bundle: bytes = archive, idempotency_key: str = "", **choices
-    ) -> JobRecord:
+        project: str = "health", bundle: bytes = archive, idempotency_key: str = "", *,
+        by: Principal = alice, **choices,
+    ) -> JobRecord:  # fmt: skip
         request = signed(bundle, project=project, **choices)
         options = SubmitOptions(request, choices.get("recipient"), idempotency_key)
-        return asyncio.run(state.jobs.submit(bundle, options, alice))
+        return asyncio.run(state.jobs.submit(bundle, options, by))
 
     return run
 

@@ -186,6 +186,24 @@ def test_more_events_than_a_job_may_have_in_a_time_cost_no_entry(stage: Stage, j
     assert "reports.missing" not in kinds
 
 
+def test_more_entries_than_a_peer_may_have_in_a_time_wait_and_none_is_lost(
+    stage: Stage, job: str
+) -> None:
+    async def work() -> None:
+        peer = stage.connect(PeerKind.ENCLAVE, "enclave-1")
+        stage.shares._entries.share = type(stage.shares._entries.share)(1, "reports_kib_per_minute")
+        await stage.reporting.take(peer, entry(job, 1))
+        flood = asyncio.create_task(stage.reporting.take(peer, entry(job, 2)))
+        site = stage.connect(PeerKind.SITE, stage.state.jobs.job_sites(job)[0].site)
+        await stage.reporting.take(site, entry(job, 1, "site.refused", notice='{"code":"denied"}'))
+        await taken(site, 1)
+        assert not flood.done()
+        flood.cancel()
+
+    stage.run(work)
+    assert [kind for kind, _ in stage.log(job)][-2:] == ["round.unsent", "site.refused"]
+
+
 def test_reports_of_a_job_that_is_not_the_peers_are_done_with(stage: Stage, job: str) -> None:
     """Otherwise its outbox would keep them for ever."""
 

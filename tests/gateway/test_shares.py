@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 
 from fedgate.errors import LimitReached
 from fedgate_gateway.api.app import create_app
+from fedgate_gateway.api.open_requests import OpenRequests
 from fedgate_gateway.control.principal import Scope
 from fedgate_gateway.front.office import Office
 from fedgate_gateway.open_calls import SERVING, OpenCall
@@ -188,6 +190,28 @@ def test_a_half_open_upload_takes_one_tokens_share_and_is_given_up(small, small_
     until(lambda: few.shares._uploads.held(ALL) == 0)
 
 
+def test_an_answer_that_nobody_reads_is_given_up_and_its_share_with_it(few):
+    """Its sender waits for room in a socket that stays full."""
+
+    async def application(scope, receive, send):
+        SERVING.get().keep(few.shares._streams.hold(1, token="alice"))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def full(_message):
+        await asyncio.sleep(1000)
+
+    served = OpenRequests(
+        application, calls=few.calls, shares=few.shares, uploads=(), idle_seconds=0.05
+    )
+    scope = {"type": "http", "method": "GET", "path": "/"}
+
+    async def serve():
+        await asyncio.wait_for(served(scope, asyncio.Event().wait, full), 10)
+
+    asyncio.run(serve())
+    assert few.shares._streams.held(ALL) == 0
+
+
 def test_what_costs_much_has_a_rate(small_http, token, submit):
     job, alice, bob = submit().id, token(*READ, name="alice"), token(*READ, name="bob")
     path = f"/api/v1/jobs/{job}/bundle"
@@ -204,6 +228,11 @@ def test_jobs_wait_in_bounded_numbers_of_a_submitter_and_of_a_project(few, submi
         submit()
     few.jobs.cancel(job.id, alice)
     submit()
+    bob = replace(alice, name="bob")
+    submit(submitter="bob", by=bob)
+    with pytest.raises(LimitReached, match="pending_jobs_project"):
+        submit(submitter="bob", by=bob)
+    submit("two", submitter="bob", by=bob)  # another project's are not counted
 
 
 def test_threads_and_loops_share_one_account(few, token):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.relay import connections as module
 from fedgate_gateway.relay.connections import Connection
 from fedgate_gateway.relay.link_shares import LinkShares
+from fedgate_gateway.relay.service import LinkService
 from fedgate_proto.v1 import link_pb2 as pb
 
 
@@ -87,6 +90,30 @@ def test_handshakes_have_a_rate_for_each_site_and_job() -> None:
         ours.handshake("job-1", "a")
     ours.handshake("job-1", "b")
     ours.handshake("job-2", "a")
+
+
+def test_the_link_counts_each_message_of_a_site_and_holds_up_no_enclave() -> None:
+    async def test() -> None:
+        service: Any = object.__new__(LinkService)
+        service._shares = shares(letters_per_second=1, handshakes_per_minute=2)
+        service._router = SimpleNamespace(relay=lambda *_: None)
+        hello = pb.PeerHello()
+        site, e1 = Connection(PeerKind.SITE, "a", hello), enclave()
+        heartbeat = pb.PeerMessage(heartbeat=pb.Heartbeat())
+        handshake = pb.PeerMessage(handshake=pb.Handshake(job="job-1", site="a"))
+        for _ in range(2):
+            await service._handle(site, None, handshake)
+        with pytest.raises(LimitReached, match="handshakes_per_minute"):
+            await service._handle(site, None, handshake)
+        for _ in range(7):  # ten seconds' worth have come
+            await service._handle(site, None, heartbeat)
+        slow = asyncio.create_task(service._handle(site, None, heartbeat))
+        for _ in range(20):
+            await service._handle(e1, None, heartbeat)
+        assert not slow.done()
+        slow.cancel()
+
+    asyncio.run(test())
 
 
 def test_entries_count_by_size_for_each_job_and_peer() -> None:
