@@ -17,6 +17,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+pytest_plugins = ("tests.services.postgresql", "tests.services.s3")
 hypothesis.settings.register_profile(
     "fedgate",
     deadline=None,

@@ -24,11 +24,13 @@ from fedgate_gateway.relay.connections import Connections
 from fedgate_gateway.relay.router import Router, Tamper
 from fedgate_gateway.relay.service import LinkService, add_health, holder_of
 from fedgate_gateway.relay.spool import CargoSpool, spool_budget
+from fedgate_gateway.store import Objects, StoreAway
 from fedgate_gateway.store.lease import Lease, take_lease
 
 log = logging.getLogger(__name__)
 _CHECKPOINT_EVERY = 10.0
 _LEASE_EVERY = 2.0
+_STORE_EVERY = 2.0
 _RENEW_EVERY = 3600.0
 
 
@@ -85,6 +87,7 @@ async def _run(
         asyncio.create_task(scheduler.run(), name="scheduler"),
         asyncio.create_task(_checkpoints(state), name="checkpoints"),
         asyncio.create_task(_keep(lease), name="lease"),
+        asyncio.create_task(_await_store(state.objects), name="object store"),
         asyncio.create_task(_renew_certificate(state, config.hostnames), name="certificate"),
         asyncio.create_task(
             serve(
@@ -191,6 +194,15 @@ async def _keep(lease: Lease) -> None:
                     "nobody can tell whether this gateway still has its database: %s", error
                 )
             told = True
+
+
+async def _await_store(objects: Objects) -> None:
+    """Notice, and say, that an object store that was away is back, though nobody needs it."""
+    while True:
+        await asyncio.sleep(_STORE_EVERY)
+        if objects.away:
+            with contextlib.suppress(StoreAway):
+                await objects.check()
 
 
 async def _checkpoints(state: GatewayState) -> None:

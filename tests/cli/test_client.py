@@ -6,6 +6,7 @@ import pytest
 
 from fedgate.errors import Denied, InvalidConfig, InvalidMessage, NotFound, Unavailable
 from fedgate_gateway.cli import client as client_module
+from fedgate_gateway.cli import patience
 from fedgate_gateway.cli.client import Client
 from fedgate_gateway.cli.profile import load_profile
 from fedgate_gateway.cli.signing import sign_submission
@@ -17,6 +18,7 @@ JOB = "job-0vv41dq75y29"
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(client_module, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -133,11 +135,30 @@ def test_a_stream_that_ends_with_the_job_is_not_asked_for_again(client, gateway)
     assert [found.id for found in client.events(JOB)] == [1]
 
 
-def test_a_stream_that_never_comes_gives_up(client, gateway):
-    for _ in range(4):
-        gateway.streams(breaks=True)
-    with pytest.raises(Unavailable):
+def test_an_outage_is_told_once_and_outlived(client, gateway):
+    """A gateway that restarts takes seconds, and whoever watches wants to know of the job."""
+    gateway.streams(event(1, "state", '{"state":"running"}'), breaks=True)
+    for _ in range(8):
+        gateway.says(503, {"code": "unavailable", "what": "the database does not answer"})
+    gateway.streams(breaks=True)
+    gateway.streams(event(2, "state", '{"state":"succeeded"}'))
+    said: list[str] = []
+    assert [found.id for found in client.events(JOB, say=said.append)] == [1, 2]
+    assert said == [
+        "the gateway does not answer; the job goes on, and is watched again then",
+        "the gateway answers again",
+    ]
+
+
+def test_a_stream_that_never_comes_gives_up_and_says_that_the_job_goes_on(
+    client, gateway, monkeypatch
+):
+    monkeypatch.setattr(patience, "_SECONDS", 0.1)
+    for _ in range(20):
+        gateway.says(503, {"code": "unavailable", "what": "the database does not answer"})
+    with pytest.raises(Unavailable) as raised:
         list(client.events(JOB))
+    assert f"the job goes on: `fedgate job watch {JOB}`" in raised.value.remedy
 
 
 def test_a_job_that_does_not_exist_is_not_waited_for(client, gateway):

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fedgate_gateway.cli.logs import JsonLines
 
 PROGRAM = """
@@ -61,8 +63,51 @@ def test_every_line_is_an_object_whoever_writes_it():
     assert any("an old way" in message for message in said)
     assert any("gRPC Tracers: http" in message for message in said), "gRPC's core, in its own C"
     caught = [line["exception"] for line in told if "exception" in line]
-    assert ["in a\nthread" in trace for trace in caught] == [True, False]
-    assert "RuntimeError: nobody catches this" in caught[-1]
+    assert ["ValueError" in trace for trace in caught] == [True, False]
+    assert caught[-1].endswith("RuntimeError")
+    assert "in program" in caught[-1], "where it was raised"
+
+
+WORDS = """
+import asyncio, logging, sys
+from fedgate_gateway.cli.logs import configure
+
+configure(sys.argv[1], sys.argv[2])
+
+async def fails():
+    try:
+        raise OSError(28, "No space left on device", "/data/Jane Doe")
+    except OSError:
+        raise ValueError("Jane Doe has a cough")
+
+async def program():
+    asyncio.ensure_future(fails())  # nobody asks how it ended
+    await asyncio.sleep(0)
+    try:
+        raise ExceptionGroup("Jane Doe", [KeyError("Jane Doe")])
+    except ExceptionGroup:
+        logging.getLogger("fedgate").exception("job-1 failed")
+
+asyncio.run(program())
+raise RuntimeError("Jane Doe")
+"""
+
+
+@pytest.mark.parametrize("format", ["plain", "json"])
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_what_an_exception_says_is_for_those_who_debug(format: str, level: str):
+    """It may repeat what a workload or its data said; a log goes to a journal, and anywhere."""
+    ran = subprocess.run(
+        [sys.executable, "-c", WORDS, format, level],
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    for told in ("job-1 failed", "KeyError", "ValueError", "No space left on device",
+                 "RuntimeError", "Task exception was never retrieved"):  # fmt: skip
+        assert told in ran.stderr, told
+    assert ran.stderr.count("in program") >= 1
+    # Source lines of this test hold the name; those of a program of ours do not.
+    said = [line for line in ran.stderr.splitlines() if "raise " not in line]
+    assert ("Jane Doe" in "".join(said)) == (level == "debug")
 
 
 def run(*arguments: object) -> tuple[int, list[dict[str, Any]]]:

@@ -71,6 +71,7 @@ def release(
     *errors: FedgateError,
     cohort: frozenset[str] = frozenset("ab"),
     everything: frozenset[str] | None = frozenset("ab"),
+    patience: float = 60.0,
     **rules: Any,
 ) -> Gateway:
     monkeypatch.setattr(module, "_PAUSE", 0.0)
@@ -80,7 +81,7 @@ def release(
         monkeypatch.setattr(module, "upload_output", gateway.upload)
         gate = ReleaseGate(
             gateway, "job-1", BUNDLE, REQUEST, Release(**rules),  # type: ignore[arg-type]
-            recipient.public_raw, IdentityKey.generate(), FACTS,
+            recipient.public_raw, IdentityKey.generate(), FACTS, patience,
         )  # fmt: skip
         table = PartTable(print, 1 << 30)
         table.add(Message({"t": "part", "k": 1, "s": len(MODEL)}, MODEL))
@@ -200,12 +201,24 @@ def test_a_release_whose_receipt_was_lost_is_one_release(
     release(monkeypatch, recipient, Unavailable("lost"), Conflict("it is here already"))
 
 
-@pytest.mark.parametrize("errors", [[Conflict("exists")], [Unavailable("gone")] * 5])
+def test_an_object_store_that_is_away_for_long_does_not_cost_it_either(
+    monkeypatch: pytest.MonkeyPatch, recipient: RecipientKey
+) -> None:
+    assert release(monkeypatch, recipient, *[Unavailable("its object store is away")] * 30).outputs
+
+
+@pytest.mark.parametrize(
+    ("errors", "patience"),
+    [([Conflict("exists")], 60.0), ([NotFound("gone")] * 5, 60.0), ([Unavailable("gone")], 0.0)],
+)
 def test_a_gateway_that_never_takes_it_fails_the_release(
-    monkeypatch: pytest.MonkeyPatch, recipient: RecipientKey, errors: list[FedgateError]
+    monkeypatch: pytest.MonkeyPatch,
+    recipient: RecipientKey,
+    errors: list[FedgateError],
+    patience: float,
 ) -> None:
     with pytest.raises(type(errors[0])):
-        release(monkeypatch, recipient, *errors)
+        release(monkeypatch, recipient, *errors, patience=patience)
 
 
 # -- artifacts ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -16,10 +17,11 @@ from sqlalchemy import update
 
 from fedgate.errors import Conflict, Denied, InvalidMessage, Unauthenticated
 from fedgate_gateway.control.principal import Scope
-from fedgate_gateway.pki import PeerKind, fingerprint, load_certificate, peer_of
+from fedgate_gateway.pki import PeerKind, admitted, fingerprint, load_certificate, peer_of
 from fedgate_gateway.pki.enrolment_token import EnrolmentToken
 from fedgate_gateway.pki.proof import prove
 from fedgate_gateway.store.base import utc_now
+from fedgate_gateway.store.database import DatabaseAway
 from fedgate_gateway.store.tables import EnrolmentRow
 
 
@@ -242,6 +244,64 @@ def test_the_link_hears_when_a_certificate_stops_to_count(state, invited):
     assert heard == [(PeerKind.SITE, "site-1")]
     state.peers.revoke(PeerKind.SITE, "site-1", actor="root")
     assert heard == [(PeerKind.SITE, "site-1")] * 2
+
+
+@pytest.fixture
+def outage(state, monkeypatch):
+    """``outage()``: the database is away from now on."""
+
+    @contextmanager
+    def away():
+        raise DatabaseAway("the database does not answer")
+        yield
+
+    def begin():
+        for what in ("read", "write"):
+            monkeypatch.setattr(state.database, what, away)
+
+    return begin
+
+
+def test_what_carries_a_job_goes_on_without_the_database_and_nothing_else_does(
+    state, invited, outage
+):
+    """Else an outage of some seconds would cost the updates that are on their way."""
+    certificate = state.enrolments.redeem(invited.request()).certificate_pem
+    peer = state.peers.admit(certificate)
+    outage()
+    assert state.peers.admit_again(certificate) == peer
+    with pytest.raises(DatabaseAway):
+        state.peers.admit(certificate)
+
+
+def test_without_the_database_nobody_is_admitted_whom_it_did_not_confirm_lately(
+    state, invited, newcomer, outage, monkeypatch
+):
+    certificate = state.enrolments.redeem(invited.request()).certificate_pem
+    peer = state.peers.admit(certificate)
+    state.peers.revoke(PeerKind.SITE, "site-1", actor="admin")
+    again = newcomer(state.enrolments.invite("site", "site-1").token)
+    unseen = state.enrolments.redeem(again.request()).certificate_pem
+    outage()
+    for stranger in (certificate, unseen):
+        with pytest.raises(DatabaseAway):
+            state.peers.admit_again(stranger)
+    for seconds, known in ((-1e4, None), (0.0, peer)):
+        state.peers._admitted.remember(peer, state.peers._admitted.moment)
+        monkeypatch.setattr(admitted, "_COUNTS_SECONDS", 600 + seconds)
+        assert state.peers._admitted.find(peer.fingerprint) == known
+
+
+def test_a_revocation_of_which_nobody_knows_whether_it_was_written_counts(state, invited, outage):
+    certificate = state.enrolments.redeem(invited.request()).certificate_pem
+    moment = state.peers._admitted.moment
+    peer = state.peers.admit(certificate)
+    outage()
+    with pytest.raises(DatabaseAway):
+        state.peers.revoke(PeerKind.SITE, "site-1", actor="admin")
+    state.peers._admitted.remember(peer, moment)  # read before, and told after
+    with pytest.raises(DatabaseAway):
+        state.peers.admit_again(certificate)
 
 
 # -- renewal --------------------------------------------------------------------------------------

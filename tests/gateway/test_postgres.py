@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,62 +20,11 @@ from fedgate_gateway.control.records import SubmitOptions
 from fedgate_gateway.control.state import GatewayState, open_gateway_state
 
 pytestmark = pytest.mark.e2e
-pytest.importorskip("psycopg")
-
-
-def programs() -> Path | None:
-    """Where initdb and postgres are, if they are."""
-    found = shutil.which("initdb")
-    places = [Path(found).parent] if found else []
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((place for place in places if (place / "initdb").exists()), None)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, Callable[[], None]]]:
-    """Its URL, and how to kill it and start it again."""
-    binaries = programs()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed")
-    # It refuses to run as root, so root lends it a harmless user.
-    user = "nobody" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="fedgate-pg-", dir="/tmp"))  # sockets need a short path
-    if user:
-        shutil.chown(folder, user)
-    cluster = folder / "cluster"
-
-    def run(*command: object) -> None:
-        done = subprocess.run(
-            [str(part) for part in command], user=user, cwd=folder, timeout=60,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-
-    def restart() -> None:
-        run(binaries / "pg_ctl", "-D", cluster, "-m", "immediate", "-w", "stop")
-        time.sleep(0.5)
-        run(binaries / "pg_ctl", "-D", cluster, "-w", "-l", folder / "log", "-o", options, "start")
-
-    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
-    try:
-        run(binaries / "initdb", "-D", cluster, "-U", "fedgate", "-A", "trust", "-N")
-        run(binaries / "pg_ctl", "-D", cluster, "-w", "-l", folder / "log", "-o", options, "start")
-        try:
-            yield f"postgresql://fedgate@/postgres?host={folder}", restart
-        finally:
-            run(binaries / "pg_ctl", "-D", cluster, "-w", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def database_url(server) -> str:
-    return str(server[0])
-
-
-@pytest.fixture
-def state(database_url, tmp_path, make_config, inspector) -> Iterator[GatewayState]:
-    config = make_config(tmp_path / "data").model_copy(update={"database": database_url})
+def state(postgresql, tmp_path, make_config, inspector) -> Iterator[GatewayState]:
+    config = make_config(tmp_path / "data").model_copy(update={"database": postgresql.url})
     opened = open_gateway_state(config, inspector=inspector)
     yield opened
     with opened.database.engine.begin() as connection:
@@ -179,17 +124,22 @@ def test_one_gateway_holds_the_database_and_notices_when_it_lost_it(state):
     first.release()
 
 
-def test_a_server_that_is_killed_and_started_again_costs_no_entry(state, server, submit):
+def test_a_server_that_is_killed_and_started_again_costs_no_entry(state, postgresql, submit):
     """It dies among commits: what was acknowledged is there, what was not is written again."""
     job = submit().id
     state.jobs.transition(job, JobEvent.ACCEPT)
     last, told = 400, []
 
+    def restart() -> None:
+        postgresql.kill()
+        time.sleep(0.5)
+        postgresql.start()
+
     async def run() -> None:
         ledger = Ledger(Filing(state.database, state.jobs, state.audit))
         ledger.on_taken(told.extend)
         writer = asyncio.create_task(ledger.run())
-        killing = asyncio.create_task(asyncio.to_thread(server[1]))
+        killing = asyncio.create_task(asyncio.to_thread(restart))
         for number in range(1, last + 1):
             entry = {"entry": "round.finished", "data": {"round": number}}
             await ledger.file(Report("enclave:e", job, bytes(16), number, **entry))

@@ -24,6 +24,7 @@ from fedgate_gateway.link import methods
 from fedgate_gateway.link.client import LinkClient
 from fedgate_gateway.pki import Authority
 from fedgate_gateway.pki.enrol import enrol
+from fedgate_gateway.store import Objects, StoreAway
 from fedgate_proto.v1 import link_pb2 as pb
 
 pytestmark = pytest.mark.e2e
@@ -154,6 +155,29 @@ def test_with_the_setting_all_of_it_does(url, state, tmp_path, proxy, environmen
     assert f"CONNECT {target}" in proxy.asked, "the link"
     assert proxy.asked.count(f"CONNECT {api}") >= 4, "CA and enrolment, CA and whoami"
     assert {asked.split()[1] for asked in proxy.asked} == {api, target}
+
+
+def test_the_object_store_is_reached_by_the_same_rule(
+    serving, state, tmp_path, proxy, environment, monkeypatch
+):
+    """Its library would take what the environment names, and knows no CA of a house."""
+    house = Authority.open(tmp_path / "house")
+    ca = tmp_path / "house.pem"
+    ca.write_bytes(house.certificate_pem)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.setenv(name, "x")
+    with serving(create_app(state), house) as address:  # which has no bucket: that is an answer
+        monkeypatch.setenv("AWS_ENDPOINT", address)
+
+        def ask(**way: Any) -> None:
+            asyncio.run(Objects.open("s3://bucket/x", **way).check(60))
+
+        ask(ca=ca)
+        assert proxy.asked == []
+        ask(ca=ca, proxy=proxy.url)
+        assert set(proxy.asked) == {f"CONNECT {address.removeprefix('https://')}"}
+        with pytest.raises(StoreAway, match="does not answer"):
+            ask()
 
 
 def test_a_proxy_that_is_not_there_is_told(url, state, tmp_path):

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from fedgate.errors import Conflict, NotFound, Unavailable
-from fedgate_gateway.store import Database, Objects, StoredObject
+from fedgate_gateway.store import Database, Objects, StoreAway, StoredObject
 from fedgate_gateway.store.base import Base
 from fedgate_gateway.store.tables import JobEventRow, TokenRow
 
@@ -227,3 +227,40 @@ def test_a_file_becomes_an_object(objects, tmp_path):
 def test_an_object_store_that_cannot_be_opened_says_so():
     with pytest.raises(Unavailable, match="object store"):
         Objects.open("gopher://nowhere")
+
+
+class Hanging:
+    """A store that takes a question and never answers."""
+
+
+def test_a_store_that_hangs_is_away_after_a_while_and_keeps_nobody_else_waiting(
+    caplog, monkeypatch
+):
+    """However often it is asked: the database's work has other threads."""
+    end, asked = threading.Event(), []
+
+    def head(*_):
+        asked.append(1)
+        end.wait(60)
+        raise FileNotFoundError
+
+    monkeypatch.setattr("obstore.head", head)
+    objects = Objects(Hanging())
+
+    async def run():
+        checks = [objects.check(0.2) for _ in range(40)]
+        found = await asyncio.gather(*checks, return_exceptions=True)
+        assert {type(error) for error in found} == {StoreAway}
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "not stuck"), 60) == "not stuck"
+        assert objects.away
+        end.set()
+        await objects.check(60)
+        assert not objects.away
+
+    asyncio.run(run())
+    assert len(asked) <= 2, "those who ask share one question"
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split(" (")[0].split(", ")[0] for line in said] == [
+        "the object store does not answer: no answer within 0.2 s",
+        "the object store answers again",
+    ]

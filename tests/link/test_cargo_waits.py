@@ -51,6 +51,38 @@ def test_a_bundle_is_fetched_from_a_gateway_that_takes_connections_a_moment_late
     assert asyncio.run(asyncio.wait_for(fetch_early(), 20)) == b"the bundle"
 
 
+def test_a_bundle_is_asked_for_again_while_the_gateway_has_it_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its object store is away for a moment: that must not become a site's no to the job."""
+    monkeypatch.setattr(cargo, "_PAUSE", 0.01)
+    asked: list[int] = []
+
+    async def answer(_: Any, context: Any) -> AsyncIterator[pb.Chunk]:
+        asked.append(1)
+        if len(asked) < 6:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the object store does not answer")
+        yield pb.Chunk(data=b"the bundle")
+
+    async def fetch() -> bytes:
+        server = grpc.aio.server()
+        handlers = {"FetchBundle": grpc.unary_stream_rpc_method_handler(
+            answer, response_serializer=pb.Chunk.SerializeToString
+        )}  # fmt: skip
+        generic = grpc.method_handlers_generic_handler(methods.SERVICE, handlers)
+        server.add_generic_rpc_handlers((generic,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                return await cargo.fetch_bundle(SimpleNamespace(bulk=channel), "job-1", 100)
+        finally:
+            await server.stop(0)
+
+    assert asyncio.run(asyncio.wait_for(fetch(), 60)) == b"the bundle"
+    assert len(asked) == 6
+
+
 async def _with_stalled_gateway(call: Callable[[Any], Awaitable[Any]]) -> None:
     async def stall(*_: Any) -> Any:
         await asyncio.sleep(30)

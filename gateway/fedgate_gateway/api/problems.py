@@ -17,10 +17,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from fedgate.errors import FedgateError, LimitReached, Unauthenticated
+from fedgate_gateway.store import StoreAway
 from fedgate_gateway.store.database import DatabaseAway
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
+#: Outages that say so themselves, once.
+_TOLD = (DatabaseAway, StoreAway)
 
 
 class Problem(BaseModel):
@@ -122,8 +125,9 @@ def _asked(request: Request) -> str:
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, FedgateError)
-    if error.status >= 500 and not isinstance(error, DatabaseAway):  # which says so itself, once
-        _log.warning("%s %s: %s", request.method, _asked(request), error)
+    if error.status >= 500 and not isinstance(error, _TOLD):
+        _log.warning("%s %s: %s", request.method, _asked(request), error.code)
+        _log.debug("%s %s: %s", request.method, _asked(request), error)
     return problem_of(error, request.url.path)
 
 

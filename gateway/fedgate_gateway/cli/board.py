@@ -16,6 +16,7 @@ from fedgate_gateway.cli.progress import JobProgress
 from fedgate_gateway.cli.sse import Event
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 _PER_SECOND = 8
@@ -30,6 +31,7 @@ class Board:
         self._out = out or sys.stderr
         self._live = self._out.isatty()
         self._lock = threading.Lock()
+        self._console: Console | None = None
 
     def show(self) -> AbstractContextManager[object]:
         """While this is open, a terminal shows the table."""
@@ -38,17 +40,29 @@ class Board:
         from rich.console import Console
         from rich.live import Live
 
-        console = Console(file=self._out)
+        self._console = Console(file=self._out)
         return Live(
-            get_renderable=self._locked_table, console=console, refresh_per_second=_PER_SECOND
-        )
+            get_renderable=self._locked_table, console=self._console,
+            refresh_per_second=_PER_SECOND,
+        )  # fmt: skip
 
     def take(self, job: JobProgress, event: Event) -> None:
         with self._lock:
             line = job.apply(event)
             if line and not self._live:
-                name = f"{job.job} " if len(self.jobs) > 1 else ""
-                print(f"{name}{line}", file=self._out, flush=True)
+                self._print(job, line)
+
+    def say(self, job: JobProgress, line: str) -> None:
+        """What is no event; a terminal shows it above the table."""
+        if self._console is not None:
+            self._console.print(line, markup=False)
+            return
+        with self._lock:
+            self._print(job, line)
+
+    def _print(self, job: JobProgress, line: str) -> None:
+        name = f"{job.job} " if len(self.jobs) > 1 else ""
+        print(f"{name}{line}", file=self._out, flush=True)
 
     def _locked_table(self) -> Table:
         with self._lock:
@@ -81,7 +95,7 @@ def watch(client: Client, jobs: Sequence[JobProgress], out: TextIO | None = None
     board = Board(jobs, out)
 
     def follow(job: JobProgress) -> None:
-        for event in client.events(job.job):
+        for event in client.events(job.job, say=lambda line: board.say(job, line)):
             board.take(job, event)
 
     with board.show():
@@ -92,8 +106,11 @@ def print_events(client: Client, jobs: Sequence[JobProgress]) -> None:
     """The events of jobs on stdout until all have ended, one JSON object a line."""
     lock = threading.Lock()
 
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
     def follow(job: JobProgress) -> None:
-        for event in client.events(job.job):
+        for event in client.events(job.job, say=say):
             with lock:
                 line = {"job": job.job, "id": event.id, "kind": event.kind, "data": event.data}
                 print(json.dumps(line), flush=True)

@@ -7,7 +7,7 @@ import json
 import secrets
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from fedgate.errors import (
     error_from_dict,
 )
 from fedgate.task import Scalar
+from fedgate_gateway.cli.patience import Patience, Say
 from fedgate_gateway.cli.profile import Profile
 from fedgate_gateway.cli.signing import SignedSubmission, sign_submission
 from fedgate_gateway.cli.sse import Event, read_events
@@ -144,12 +145,15 @@ class Client:
     def cancel(self, job_id: str) -> dict[str, Any]:
         return self._json("POST", f"jobs/{_segment(job_id)}/cancel")
 
-    def events(self, job_id: str, after: int = 0) -> Iterator[Event]:
-        """What happens to a job until it ends; a broken stream goes on where it was."""
-        yield from self._stream(f"jobs/{_segment(job_id)}/events", job_id, after)
+    def events(self, job_id: str, after: int = 0, *, say: Say | None = None) -> Iterator[Event]:
+        """What happens to a job until it ends; a broken stream goes on where it was.
 
-    def follow_log(self, job_id: str) -> Iterator[str]:
-        for event in self._stream(f"jobs/{_segment(job_id)}/logs", job_id, 0):
+        ``say`` hears when the gateway is away for a while, and when it is back.
+        """
+        yield from self._stream(f"jobs/{_segment(job_id)}/events", job_id, after, say)
+
+    def follow_log(self, job_id: str, *, say: Say | None = None) -> Iterator[str]:
+        for event in self._stream(f"jobs/{_segment(job_id)}/logs", job_id, 0, say):
             yield str(event.data.get("text", ""))
 
     def log(self, job_id: str) -> str:
@@ -270,12 +274,11 @@ class Client:
             pause *= 2
         raise AssertionError("the last attempt returns or raises")
 
-    def _stream(self, path: str, job_id: str, after: int) -> Iterator[Event]:
-        failures = 0
+    def _stream(self, path: str, job_id: str, after: int, say: Say | None) -> Iterator[Event]:
+        patience = Patience(say or (lambda _: None))
         while True:
             try:
-                for event in self._stream_once(path, after):
-                    failures = 0
+                for event in self._stream_once(path, after, patience.answers):
                     after = max(after, event.id)
                     yield event
                     if event.kind == "state" and event.data.get("state") in _FINAL:
@@ -283,14 +286,13 @@ class Client:
                 if self.job(job_id)["job"]["state"] in _FINAL:
                     return
             except (httpx.TransportError, Unavailable) as error:
-                failures += 1
-                if failures >= _ATTEMPTS:
+                if _untrusted(error) or not patience.fails():
                     lost = _unreachable(self.profile.api, error)
                     lost.remedy = f"the job goes on: `fedgate job watch {job_id}`; {lost.remedy}"
                     raise lost from error
-            time.sleep(_FIRST_PAUSE * 2**failures)
+            patience.rest()
 
-    def _stream_once(self, path: str, after: int) -> Iterator[Event]:
+    def _stream_once(self, path: str, after: int, answers: Callable[[], None]) -> Iterator[Event]:
         headers = {"Accept": "text/event-stream"}
         if after:
             headers["Last-Event-ID"] = str(after)
@@ -299,6 +301,7 @@ class Client:
             "GET", f"/api/v1/{path}", headers=headers, timeout=timeout
         ) as response:
             _check(response)
+            answers()
             yield from read_events(response.iter_lines())
 
 

@@ -10,6 +10,7 @@ import types
 from datetime import UTC, datetime
 from typing import Any
 
+from fedgate_gateway.cli.bare_tracebacks import BareTracebacks, without_tasks
 from fedgate_gateway.cli.raw_lines import RawLines
 
 #: Libraries whose informational messages say nothing about us.
@@ -18,7 +19,7 @@ _OWN = ("at", "level", "logger", "message", "exception")
 _json = False
 
 
-class JsonLines(logging.Formatter):
+class JsonLines(BareTracebacks):
     """``{"at", "level", "logger", "message"[, "exception"], …}``, one object a line.
 
     A record's ``fields`` (``extra={"fields": {…}}``) stand beside these: what a program searches
@@ -40,7 +41,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-class Lines(logging.Formatter):
+class Lines(BareTracebacks):
     """``time level logger: message``; line breaks inside a message are escaped."""
 
     def __init__(self) -> None:
@@ -55,7 +56,8 @@ def configure(format: str, level: str) -> None:
     """Set up the root logger. Names from strangers are escaped, so that no line can be forged.
 
     With "json" every line on stderr is an object, whoever writes it: libraries in C, warnings and
-    uncaught exceptions as well. Once for each process.
+    uncaught exceptions as well. Once for each process. Exceptions are told without their words, but
+    at "debug".
     """
     global _json
     _json = format == "json"
@@ -63,11 +65,12 @@ def configure(format: str, level: str) -> None:
     if _json:
         handler = logging.StreamHandler(RawLines.take(_told_raw).stream)
         handler.setFormatter(JsonLines())
-        _hook_exceptions()
         logging.captureWarnings(True)
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(Lines())
+    _hook_exceptions()
+    handler.addFilter(without_tasks)
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for name in _QUIET:

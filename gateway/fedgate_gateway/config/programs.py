@@ -134,6 +134,11 @@ class GatewayConfig(Section):
     database: str = ""
     #: obstore URL; empty: a folder inside ``data``.
     objects: str = ""
+    #: HTTP proxy on the way to the object store: http://[user:password@]host:port; empty: none,
+    #: whatever the environment says.
+    objects_proxy: Proxy = ""
+    #: CA of the object store (PEM), where the system does not know it.
+    objects_ca: ConfigPath | None = None
     #: Adapters that may be loaded here; loading one runs its code.
     adapters: tuple[str, ...] = _ADAPTERS
     #: Frameworks whose own command may talk to this gateway, from ``fedgate.front_doors``.

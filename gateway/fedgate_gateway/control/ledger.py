@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from fedgate.errors import FedgateError
 from fedgate_gateway.control.filing import Filing, Report
 from fedgate_gateway.store.database import DatabaseAway
 
@@ -177,7 +178,9 @@ class Ledger:
                     break
             return done
         (report,) = reports
-        log.error("job %s: a report of %s cannot be written: %s", report.job, report.peer, error)
+        why = error.code if isinstance(error, FedgateError) else type(error).__name__
+        log.error("job %s: a report of %s cannot be written: %s", report.job, report.peer, why)
+        log.debug("job %s: %s", report.job, error)
         instead = replace(report, entry="", event="", data={}, refused=True)
         try:
             self._filing.write([instead])

@@ -102,7 +102,9 @@ def open_gateway_state(config: GatewayConfig, *, inspector: Inspects | None = No
     database = open_database(config)
     database.migrate()
     objects = (
-        Objects.open(config.objects) if config.objects else Objects.in_folder(data / "objects")
+        Objects.open(config.objects, proxy=config.objects_proxy, ca=config.objects_ca)
+        if config.objects
+        else Objects.in_folder(data / "objects")
     )
     audit = AuditLog(database.engine, LogSigner.open(data / "audit.key"))
     peers = Peers(database, audit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import itertools
 import os
 import zipfile
 import zlib
@@ -27,8 +28,11 @@ from fedgate_gateway.sealed.box import sealed_size
 from fedgate_proto.v1 import link_pb2 as pb
 
 _STEP = 1 << 20
-#: A whole training stands behind a release: a gateway that restarts just then must not cost it.
-_ATTEMPTS, _PAUSE, _LINK_SECONDS = 5, 1.0, 60.0
+#: A whole training stands behind a release: a gateway that restarts just then must not cost it, nor
+#: an object store that is away for some minutes. A job that the gateway does not know is asked for
+#: a few times.
+_PATIENCE, _ATTEMPTS = 600.0, 5
+_PAUSE, _LONGEST_PAUSE, _LINK_SECONDS = 1.0, 15.0, 60.0
 _MOST_FILES = 20_000
 #: Bytes of a file that tell whether it is worth compressing.
 _SAMPLE = 64 * 1024
@@ -57,7 +61,8 @@ class ReleaseGate:
     signer: IdentityKey
     #: What boxes say of the outputs in them.
     facts: BoxFacts
-    attempts: int = _ATTEMPTS
+    #: Seconds for a gateway that cannot take an output now.
+    patience: float = _PATIENCE
 
     def check(self, published: Published | None, everything: frozenset[str] | None) -> None:
         """Raises :class:`Denied` for the first output that too few sites stand behind.
@@ -112,7 +117,9 @@ class ReleaseGate:
         return len(text)
 
     async def _put(self, kind: str, data: bytes | memoryview, how: str) -> None:
-        for attempt in range(1, self.attempts + 1):
+        loop, pause = asyncio.get_running_loop(), _PAUSE
+        deadline = loop.time() + self.patience
+        for attempt in itertools.count(1):
             try:
                 await self._upload(OUTPUT_NAMES[kind], kind, data, how)
                 return
@@ -120,11 +127,13 @@ class ReleaseGate:
                 if attempt == 1:
                     raise
                 return  # only the receipt of an earlier attempt was lost
-            except (Unavailable, NotFound):
-                if attempt == self.attempts:
+            except (Unavailable, NotFound) as error:
+                unknown = isinstance(error, NotFound) and attempt >= _ATTEMPTS
+                if unknown or loop.time() + pause >= deadline:
                     raise
-                await asyncio.sleep(_PAUSE)
-                await self._link_up()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            await self._link_up()
 
     async def _upload(self, name: str, kind: str, data: bytes | memoryview, how: str) -> None:
         sealed, size = how == "sealed", len(data)

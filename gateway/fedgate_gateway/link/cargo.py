@@ -25,7 +25,7 @@ from fedgate_proto.v1 import link_pb2 as pb
 _ATTEMPTS = 8
 #: Seconds a gateway has to deliver a bundle, and to take an output.
 _BUNDLE_SECONDS, _OUTPUT_SECONDS = 120.0, 1800.0
-_PAUSE = 0.25
+_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 #: Seconds without a byte after which a model is not waited for: longer than a gateway waits.
 _IDLE_SECONDS = 120.0
 
@@ -205,8 +205,22 @@ async def _download(
 async def fetch_bundle(link: LinkClient, job: str, size: int) -> bytes:
     """A job's bundle; the caller checks its digest. Never more than the announced size.
 
-    Raises :class:`Unavailable` when the gateway does not deliver it in time.
+    Asked for again where the gateway cannot deliver it now: a store that is away for a while must
+    not become a site's no. Raises :class:`Unavailable` when it does not come in time.
     """
+    loop, pause = asyncio.get_running_loop(), _PAUSE
+    deadline = loop.time() + _BUNDLE_SECONDS
+    while True:
+        try:
+            return await _fetch_bundle(link, job, size, deadline - loop.time())
+        except _Broken:
+            if loop.time() + pause > deadline:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+async def _fetch_bundle(link: LinkClient, job: str, size: int, seconds: float) -> bytes:
     call = link.bulk.unary_stream(
         methods.FETCH_BUNDLE,
         request_serializer=pb.BundleRequest.SerializeToString,
@@ -215,7 +229,7 @@ async def fetch_bundle(link: LinkClient, job: str, size: int) -> bytes:
     received = bytearray()
     with _calling("fetching the bundle"):
         request = pb.BundleRequest(job=job)
-        async for chunk in call(request, wait_for_ready=True, timeout=_BUNDLE_SECONDS):
+        async for chunk in call(request, wait_for_ready=True, timeout=seconds):
             received += chunk.data
             if len(received) > size:
                 raise Unavailable("the bundle is larger than announced", why=f"{size} bytes")

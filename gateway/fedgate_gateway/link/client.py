@@ -27,6 +27,7 @@ from fedgate.errors import (
     NotFound,
     Unavailable,
 )
+from fedgate.notice import public
 from fedgate_gateway.link import methods
 from fedgate_gateway.link.credentials import LinkCredentials, open_channel
 from fedgate_gateway.link.renewal import keep_renewed
@@ -258,7 +259,8 @@ class LinkClient:
         try:
             self._on_message(message)
         except FedgateError as error:  # one bad message must not cost the link
-            log.warning("refused a message of the gateway: %s", error)
+            log.warning("refused a message of the gateway: %s", public(error).code)
+            log.debug("refused a message of the gateway: %s", error)
         except Exception:
             log.exception("failed on a message of the gateway")
 

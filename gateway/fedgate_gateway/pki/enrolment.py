@@ -122,7 +122,7 @@ class Enrolments:
         signed = statement(
             request.token, request.kind, request.name, request.csr_pem, request.identity
         )
-        with self._database.write() as session:
+        with self._peers.revoking(), self._database.write() as session:
             row = session.scalar(select(EnrolmentRow).where(EnrolmentRow.hash == token.hash))
             _check(row, kind, request.name)
             check_proof(request.proof, signed, request.identity)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,9 +13,11 @@ from sqlalchemy.orm import Session
 
 from fedgate.errors import Conflict, NotFound, Unauthenticated
 from fedgate_gateway.control.audit_sink import AuditSink
+from fedgate_gateway.pki.admitted import Admitted
 from fedgate_gateway.pki.names import PeerKind, fingerprint, load_certificate, peer_of
 from fedgate_gateway.store import Database
 from fedgate_gateway.store.base import utc_now
+from fedgate_gateway.store.database import DatabaseAway
 from fedgate_gateway.store.tables import PeerRow
 
 #: Makes a certificate for a peer.
@@ -42,6 +45,7 @@ class Peers:
         self._database = database
         self._audit = audit
         self._callbacks: list[Callable[[PeerKind, str], None]] = []
+        self._admitted = Admitted()
 
     def on_revoked(self, callback: Callable[[PeerKind, str], None]) -> None:
         """Call ``callback(kind, name)``, on any thread, once certificates of a peer stop to count.
@@ -60,7 +64,7 @@ class Peers:
         Raises :class:`Unauthenticated` when it is unknown, revoked, or not a peer's at all.
         """
         kind, name = peer_of(certificate_pem)
-        printed = fingerprint(load_certificate(certificate_pem))
+        printed, moment = fingerprint(load_certificate(certificate_pem)), self._admitted.moment
         with self._database.read() as session:
             row = session.get(PeerRow, printed)
             if row is None or (row.kind, row.name) != (kind, name):
@@ -71,7 +75,27 @@ class Peers:
                     why="it expired" if row.revoked is None else "it was revoked or replaced",
                     remedy="enrol again with a fresh token",
                 )
-            return _peer(row)
+            peer = _peer(row)
+        self._admitted.remember(peer, moment)
+        return peer
+
+    def admit_again(self, certificate_pem: bytes) -> Peer:
+        """The same for what carries a job: while the database is away, by its last word."""
+        try:
+            return self.admit(certificate_pem)
+        except DatabaseAway:
+            known = self._admitted.find(fingerprint(load_certificate(certificate_pem)))
+            if known is None or known.expires <= utc_now():
+                raise
+            return known
+
+    @contextmanager
+    def revoking(self) -> Iterator[None]:
+        """Around each change after which a certificate may count no more, however it ends."""
+        try:
+            yield
+        finally:
+            self._admitted.forget()
 
     def is_revoked(self, kind: str, name: str, certificate_fingerprint: str) -> bool:
         """True unless exactly this certificate is enrolled for this peer and not revoked."""
@@ -92,7 +116,7 @@ class Peers:
 
     def revoke(self, kind: PeerKind, name: str, *, actor: str) -> None:
         """Make all certificates of a peer worthless from now on. Raises :class:`NotFound`."""
-        with self._database.write() as session:
+        with self.revoking(), self._database.write() as session:
             if not revoke_rows(session, kind, name):
                 raise NotFound(f"no {kind} {name[:80]!r} is enrolled")
             told = {"kind": kind.value, "name": name}

@@ -174,7 +174,8 @@ class ReportQueues:
         del self._waiting[job], self._tasks[job]
 
     def _warn(self, error: FedgateError) -> None:
-        log.warning("%s %s: %s", self._connection.kind, self._connection.name, error)
+        log.warning("%s %s: %s", self._connection.kind, self._connection.name, error.code)
+        log.debug("%s %s: %s", self._connection.kind, self._connection.name, error)
 
     def close(self) -> Iterable[asyncio.Task[None]]:
         for task in self._tasks.values():

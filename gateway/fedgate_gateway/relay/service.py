@@ -101,11 +101,13 @@ class LinkService:
             },
         )
 
-    async def _peer(self, context: Context) -> tuple[PeerKind, str]:
+    async def _peer(self, context: Context, *, again: bool = False) -> tuple[PeerKind, str]:
+        """``again``: the call carries a job of a peer that was admitted before."""
+        peers = self._state.peers
         try:
             pem = _pem_of(context)
             self._end_with(peer_of(pem), context)
-            peer = await asyncio.to_thread(self._state.peers.admit, pem)
+            peer = await asyncio.to_thread(peers.admit_again if again else peers.admit, pem)
         except DatabaseAway as error:  # whether it may come in is not known
             await _abort(context, error)
             raise
@@ -211,7 +213,8 @@ class LinkService:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            log.info("%s %s: the link broke: %r", connection.kind, connection.name, error)
+            what = type(error).__name__
+            log.info("%s %s: the link broke: %s", connection.kind, connection.name, what)
         connection.close()
 
     async def _handle(
@@ -272,7 +275,7 @@ class LinkService:
             yield pb.Chunk(data=archive[start : start + methods.CHUNK])
 
     async def _connection(self, context: Context) -> Connection:
-        kind, name = await self._peer(context)
+        kind, name = await self._peer(context, again=True)
         return Connection(kind, name, pb.PeerHello())
 
     async def _moving(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -137,7 +137,8 @@ class Egress:
 
     def _undelivered(self, error: FedgateError) -> None:
         """The enclave was told, in the session, and fails the task."""
-        log.warning("job %s: a result did not get out: %s", self._job, error)
+        log.warning("job %s: a result did not get out: %s", self._job, public(error).code)
+        log.debug("job %s: %s", self._job, error)
 
     def fail(self, task: str, failure: Failure, reason: str) -> None:
         """Tell the enclave why there is no result."""

@@ -55,7 +55,7 @@ class Database:
             max_overflow=32,
             hide_parameters=True,  # errors come into the log, what users wrote does not
         )
-        self._outage = Outage("the database")
+        self._outage = Outage("the database", "what must be written waits for it")
         self._writing = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         # One writer at a time is SQLite's own rule; waiting for a lock here is fair and immediate,
         # where SQLite's busy handler sleeps and guesses.

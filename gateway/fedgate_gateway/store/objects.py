@@ -11,18 +11,31 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore
 
 from fedgate.errors import Conflict, FedgateError, NotFound, Unavailable
+from fedgate_gateway.store.outage import Outage
+from fedgate_gateway.store.remote_objects import open_remote
 
 CHUNK = 1024 * 1024
+#: Calls at a time. Threads of its own: a store that hangs must not stop the database's work.
+_THREADS = 8
+_CHECK_SECONDS = 5.0
 T = TypeVar("T")
+
+
+class StoreAway(Unavailable):
+    """It does not answer now, and may be asked again.
+
+    The outage itself has been told: whoever catches this need not.
+    """
 
 
 @dataclass(frozen=True)
@@ -38,17 +51,21 @@ class Objects:
 
     def __init__(self, store: Any) -> None:
         self._store = store
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
+        self._outage = Outage("the object store", "outputs wait for it, submissions are refused")
+        self._checking: asyncio.Future[bool] | None = None
 
     @classmethod
-    def open(cls, url: str) -> Objects:
+    def open(cls, url: str, *, proxy: str = "", ca: Path | None = None) -> Objects:
         """By URL: ``memory:///``, ``file:///folder``, ``s3://bucket/prefix``, ``gs://…``, ``az://…``.
 
-        Credentials of cloud stores come from their usual environment variables.
+        Credentials of cloud stores come from their usual environment variables; the way there does
+        not: it goes by ``proxy`` alone, and ``ca`` (PEM) is believed beside the system's.
         """
         try:
-            return cls(
-                LocalStore.from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
-            )
+            if url.startswith("file:"):
+                return cls(LocalStore.from_url(url, mkdir=True))
+            return cls(open_remote(url, proxy=proxy, ca=ca))
         except (BaseError, ValueError, OSError) as error:
             raise Unavailable(
                 "the object store cannot be opened", why=_first_line(error)
@@ -112,9 +129,22 @@ class Objects:
             return False
         return True
 
-    async def check(self) -> None:
-        """Raises :class:`Unavailable` unless the store answers."""
-        await self.exists("fedgate-is-it-there")
+    @property
+    def away(self) -> bool:
+        """Did it fail when it was asked last?"""
+        return self._outage.lasts
+
+    async def check(self, seconds: float = _CHECK_SECONDS) -> None:
+        """Raises :class:`StoreAway` unless the store answers; those who ask at a time share one
+        question.
+        """
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.ensure_future(self.exists("fedgate-is-it-there"))
+            self._checking.add_done_callback(_retrieved)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._checking), seconds)
+        except TimeoutError:
+            raise self._away(f"no answer within {seconds:g} s") from None
 
     async def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""
@@ -128,20 +158,33 @@ class Objects:
         return sorted(item["path"] for item in listed)
 
     async def _call(self, key: str, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(_wrapped, key, work)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._answered, key, work)
+
+    def _answered(self, key: str, work: Callable[[], T]) -> T:
+        try:
+            done = work()
+        except (AlreadyExistsError, FileNotFoundError) as error:
+            self._outage.ends()
+            if isinstance(error, AlreadyExistsError):
+                raise Conflict(f"the object {key!r} is there already") from None
+            raise NotFound(f"there is no object {key!r}") from None
+        except FedgateError:
+            raise
+        except (BaseError, OSError) as error:
+            raise self._away(_first_line(error)) from error
+        self._outage.ends()
+        return done
+
+    def _away(self, why: str) -> StoreAway:
+        self._outage.begins(why)
+        return StoreAway("the object store does not answer", why=why)
 
 
-def _wrapped(key: str, work: Callable[[], T]) -> T:
-    try:
-        return work()
-    except FedgateError:
-        raise
-    except AlreadyExistsError:
-        raise Conflict(f"the object {key!r} is there already") from None
-    except FileNotFoundError:
-        raise NotFound(f"there is no object {key!r}") from None
-    except (BaseError, OSError) as error:
-        raise Unavailable("the object store failed", why=_first_line(error)) from error
+def _retrieved(check: asyncio.Future[bool]) -> None:
+    """Whoever asked may have stopped to wait."""
+    if not check.cancelled():
+        check.exception()
 
 
 def _first_line(error: BaseException) -> str:

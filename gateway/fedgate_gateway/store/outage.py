@@ -10,19 +10,23 @@ log = logging.getLogger(__name__)
 
 
 class Outage:
-    """Of ``what``. Thread-safe."""
+    """Of ``what``; ``meanwhile`` says what happens until it answers. Thread-safe."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, what: str, meanwhile: str) -> None:
+        self._what, self._meanwhile = what, meanwhile
         self._lock = threading.Lock()
         self._since: float | None = None
+
+    @property
+    def lasts(self) -> bool:
+        return self._since is not None
 
     def begins(self, why: str) -> None:
         with self._lock:
             if self._since is not None:
                 return
             self._since = time.monotonic()
-        log.warning("%s does not answer: %s (what must be written waits for it)", self._what, why)
+        log.warning("%s does not answer: %s (%s)", self._what, why, self._meanwhile)
 
     def ends(self) -> None:
         if self._since is None:

@@ -22,6 +22,7 @@ from fedgate import Model
 from fedgate.averaging import weighted_mean
 from fedgate.bundle import pack_files
 from fedgate_gateway.dev import Federation
+from fedgate_gateway.dev.files import Writer
 from fedgate_gateway.sealed import RecipientKey
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -80,6 +81,7 @@ def initial(config):
     return {"w": np.zeros(NUMBERS, np.float32)}
 
 def train(model, data, config):
+    time.sleep(config["pause"])
     site = int(os.getcwd().partition("site-")[2][0])
     noise = np.random.default_rng(site).standard_normal(NUMBERS, np.float32)
     return {"w": model["w"] * np.float32(0.5) + noise}, site, {}
@@ -89,9 +91,10 @@ def evaluate(model, data, config):
 """.replace("NUMBERS", str(NUMBERS))
 
 
-def noise(rounds: int = 2) -> tuple[bytes, np.ndarray[Any, Any]]:
+def noise(rounds: int = 2, pause: float = 0.0) -> tuple[bytes, np.ndarray[Any, Any]]:
     """A job of sites 1 and 2 in which every update counts, and the weights that it must have."""
     toml = f'name = "noise"\nmodule = "work.py"\nrounds = {rounds}\n'
+    toml += f"[config]\npause = {pause}\n"
     archive = pack_files({"plain.toml": toml.encode(), "work.py": _NOISE_WORK.encode()})
     noises = [np.random.default_rng(n).standard_normal(NUMBERS, np.float32) for n in (1, 2)]
     model = Model.from_numpy({"w": np.zeros(NUMBERS, np.float32)})
@@ -220,6 +223,9 @@ class Bench:
         return found
 
     def weights(self, job: str, into: Path) -> np.ndarray[Any, Any]:
+        return self.arrays(job, into)["w"]
+
+    def arrays(self, job: str, into: Path) -> Mapping[str, np.ndarray[Any, Any]]:
         """Of the model that it released to us."""
         from fedgate_gateway.cli.results import fetch_all
         from fedgate_gateway.cli.submissions import Submissions
@@ -227,7 +233,7 @@ class Bench:
         mine = Submissions(self.federation.profile_path)
         fetched = fetch_all(self.federation.client, job, into / job, submissions=mine)
         (path,) = [Path(f.path) for f in fetched if f.kind == "model"]
-        return Model.parse(path.read_bytes()).numpy()["w"]
+        return Model.parse(path.read_bytes()).numpy()
 
     def events(self, job: str, kind: str) -> list[dict[str, Any]]:
         return [dict(e.data) for e in self.federation.client.events(job) if e.kind == kind]
@@ -260,6 +266,14 @@ def through_lines(bench: Bench) -> None:
         path.write_text(text.replace(f":{found[1]}", f":{line.port}"))
 
 
+def write_gateway(federation: Federation, adapters: Sequence[str], settings: str) -> None:
+    path = federation.layout.gateway
+    path.parent.mkdir(parents=True)
+    nothing: Any = {"datasets": (), "runtime": {}}
+    Writer(federation.layout, federation.sites, adapters=adapters, **nothing).gateway()
+    path.write_text(settings + path.read_text())
+
+
 @pytest.fixture(scope="session")
 def make_workload() -> Callable[..., bytes]:
     return workload
@@ -280,7 +294,8 @@ def make_bench(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., Bench]]:
     """``make_bench("hostile_gateway", sites=3, edit={...})``: a federation with another program;
-    with ``lines``, through connections that a test can break.
+    with ``lines``, through connections that a test can break. ``settings`` are lines of TOML that
+    the gateway has from its first start.
     """
     made: list[Federation] = []
     benches: list[Bench] = []
@@ -293,6 +308,7 @@ def make_bench(
         every: str = "",
         programs: Mapping[str, str] | None = None,
         adapters: Sequence[str] = ("plain",),
+        settings: str = "",
         edit: Callable[[Path], None] | None = None,
     ) -> Bench:
         folder = tmp_path_factory.mktemp("pipeline")
@@ -303,6 +319,8 @@ def make_bench(
         made.append(federation)
         bench = Bench(federation)
         benches.append(bench)
+        if settings:
+            write_gateway(federation, adapters, settings)
         if lines or edit is not None:  # in files that are there, before anybody reads them
             federation.prepare()
         if edit is not None:

@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -280,9 +281,11 @@ def test_an_enclave_that_is_restarted_at_once_does_not_keep_a_dead_job_running(
 
 
 def test_broken_transfers_and_a_gateway_killed_in_one_cost_no_update(
-    bench: Any, make_noise: Any, tmp_path: Path
+    bench: Any, make_noise: Any, fedgate: Any, tmp_path: Path
 ) -> None:
-    """Resets at a random byte of a model, up and down, at enclave and site; then the kill."""
+    """Resets at a random byte of a model, up and down, at enclave and site; then the kill.
+    Somebody watches the job all the while.
+    """
     archive, weights = make_noise(rounds=3)
     chance = random.Random(SEED)
     lines = {name: bench.lines[name] for name in ("enclave", "site-1", "site-2")}
@@ -291,6 +294,9 @@ def test_broken_transfers_and_a_gateway_killed_in_one_cost_no_update(
         for way in ("up", "down"):
             line.cut_after(chance.randint(500_000, 7_000_000), way)
     job = bench.submit(archive, sites=["site-1", "site-2"], min_sites=2)
+    watching = ThreadPoolExecutor(1).submit(
+        fedgate, bench.federation.profile_path, "job", "watch", job
+    )
     bench.until(lambda: all(line.cut == 2 for line in lines.values()), 60)
     lines["site-1"].cut_after(1_000_000, "up")
     bench.until(lambda: lines["site-1"].cut == 3, 60)
@@ -304,6 +310,13 @@ def test_broken_transfers_and_a_gateway_killed_in_one_cost_no_update(
     assert len(bench.audit(job, "session.opened")) == 2  # the same sessions went on
     assert rounds(bench, job, "round.finished") == [1, 2, 3]  # each once, whatever broke
     assert len(bench.audit(job, "released")) == 1
+    watched = watching.result(60)
+    assert watched.code == 0, watched
+    outage = ["the gateway does not answer; the job goes on, and is watched again then",
+              "the gateway answers again"]  # fmt: skip
+    assert [line for line in watched.err.splitlines() if "the gateway" in line] == outage
+    assert watched.err.count("round 3 train") == 1
+    assert watched.err.splitlines()[-1].startswith("succeeded")
 
 
 def rounds(bench: Any, job: str, kind: str) -> list[int]:

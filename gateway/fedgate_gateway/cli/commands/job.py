@@ -212,7 +212,7 @@ def logs(
 
     with _client(profile) as client:
         if follow:
-            for text in client.follow_log(job):
+            for text in client.follow_log(job, say=lambda line: print(line, file=sys.stderr)):
                 sys.stdout.write(output.printable(text))
                 sys.stdout.flush()
             return
