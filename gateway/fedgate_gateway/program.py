@@ -182,18 +182,10 @@ async def _renew_certificate(state: GatewayState, hostnames: Sequence[str]) -> N
 
 async def _keep(lease: Lease) -> None:
     """Raises :class:`Conflict` once another gateway has taken the database over."""
-    told = False
     while True:
         await asyncio.sleep(_LEASE_EVERY)
-        try:
+        with contextlib.suppress(Unavailable):  # the scheduler finds that out as well, and says so
             await asyncio.to_thread(lease.check)
-            told = False
-        except Unavailable as error:
-            if not told:
-                log.warning(
-                    "nobody can tell whether this gateway still has its database: %s", error
-                )
-            told = True
 
 
 async def _await_store(objects: Objects) -> None:
