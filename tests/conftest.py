@@ -1,21 +1,24 @@
-"""What all tests share: patience for a busy machine, the order in which runners take files, and the
-command line.
+"""What all tests share: patience for a busy machine, the order in which runners take files, ports,
+and commands.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import secrets
+import socket
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from warm import Ran, WarmCommand
 
 pytest_plugins = ("tests.services.postgresql", "tests.services.s3")
 hypothesis.settings.register_profile(
@@ -49,17 +52,28 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@dataclass
-class Ran:
-    """A command that has ended."""
+@pytest.fixture(scope="session", autouse=True)
+def ports_of_nobody_else() -> Iterator[None]:
+    """Federations get ports below those that the kernel gives to whoever asks for any.
 
-    code: int
-    out: str
-    err: str
+    A program that a test stops finds its port free when it starts again.
+    """
+    if "fedgate_gateway.dev.files" not in sys.modules:
+        yield
+        return
 
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
+    def choose(count: int) -> list[int]:
+        chosen: list[int] = []
+        while len(chosen) < count:
+            port = 20_000 + secrets.randbelow(12_000)
+            with socket.socket() as probe, suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                chosen.append(port)
+        return chosen
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("fedgate_gateway.dev.files.choose", choose)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -105,6 +119,20 @@ def fedgate(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(code, told.out, told.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def warm_command() -> Iterator[Callable[..., WarmCommand]]:
+    """``warm_command(script, cwd, env)`` starts with its first call."""
+    made: list[WarmCommand] = []
+
+    def make(script: Path, cwd: Path, env: dict[str, str]) -> WarmCommand:
+        made.append(WarmCommand(script, cwd, env))
+        return made[-1]
+
+    yield make
+    for command in made:
+        command.close()
 
 
 @pytest.fixture(scope="session")

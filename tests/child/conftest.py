@@ -104,7 +104,7 @@ class Watched:
     def _log(self, data: bytes) -> None:
         self.log += data
 
-    async def end(self, seconds: float = 50) -> FedgateError | None:
+    async def end(self, seconds: float = 60) -> FedgateError | None:
         """How it ended; kills it when it does not."""
         try:
             return await asyncio.wait_for(asyncio.shield(self.over), seconds)
@@ -113,7 +113,7 @@ class Watched:
             await self.over
             pytest.fail(f"the child did not end within {seconds} s")
 
-    async def heard(self, kind: str, seconds: float = 50) -> dict[str, Any]:
+    async def heard(self, kind: str, seconds: float = 60) -> dict[str, Any]:
         async with asyncio.timeout(seconds):
             while True:
                 for header, _ in self.messages:
@@ -124,9 +124,9 @@ class Watched:
 
 @pytest.fixture
 def ends() -> Callable[[int], bool]:
-    """Has this process ended, within a few seconds? A zombie has."""
+    """Has this process ended, or does it soon? A zombie has."""
 
-    def wait(pid: int, seconds: float = 5) -> bool:
+    def wait(pid: int, seconds: float = 60) -> bool:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:

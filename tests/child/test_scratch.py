@@ -95,7 +95,7 @@ def test_of_a_shared_folder_only_what_is_added_counts(
         await asyncio.sleep(0.3)
         assert not watched.done()
         (shared / "of the worker").write_bytes(bytes(3 * MIB))
-        assert await asyncio.wait_for(watched, 10)
+        assert await asyncio.wait_for(watched, 60)
 
     asyncio.run(go())
 

@@ -84,7 +84,7 @@ def below(marker: str) -> list[int]:
     return found
 
 
-async def until(condition: Callable[[], object], seconds: float = 40) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

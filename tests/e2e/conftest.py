@@ -16,11 +16,6 @@ import pytest
 from fedgate_gateway.dev import DatasetTemplate, Federation
 from fedgate_gateway.dev.leftovers import leftovers
 
-ROOT = Path(__file__).parents[2]
-PLAIN = ROOT / "tests" / "plain" / "workload"
-
-MakeFederation = Callable[..., Federation]
-
 
 def numbers(folder: Path, sites: int) -> DatasetTemplate:
     """The plain workload's data: site-1 holds 2.0, site-2 holds 4.0, …"""
@@ -29,28 +24,11 @@ def numbers(folder: Path, sites: int) -> DatasetTemplate:
     return DatasetTemplate("numbers", str(folder / "{site}.txt"))
 
 
-def make(folder: Path, sites: int, **options: Any) -> Federation:
-    data = folder / "numbers"
-    data.mkdir(parents=True, exist_ok=True)
-    datasets = [numbers(data, sites), *options.pop("datasets", [])]
-    adapters = options.pop("adapters", ("flower", "flare", "plain"))
-    options.setdefault("examples", False)
-    return Federation(
-        folder / "federation", sites=sites, datasets=datasets, adapters=adapters, **options
-    )
-
-
-def require_nothing_left(folder: Path, seconds: float = 40) -> None:
+def require_nothing_left(folder: Path, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while (found := leftovers(folder)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert found == {}
-
-
-@pytest.fixture
-def plain_workload() -> Path:
-    """Three rounds on the dataset `numbers`; its model approaches the mean of all sites."""
-    return PLAIN
 
 
 @pytest.fixture
@@ -63,25 +41,26 @@ def nothing_left() -> Callable[..., None]:
 def federation(tmp_path_factory) -> Iterator[Federation]:
     """Two sites with the dataset `numbers`, shared by the tests of a file: leave it as it was."""
     folder = tmp_path_factory.mktemp("federation")
-    made = make(folder, 2)
+    data = folder / "numbers"
+    data.mkdir()
+    made = Federation(
+        folder / "federation", sites=2, datasets=[numbers(data, 2)], adapters=("plain",),
+        examples=False,
+    )  # fmt: skip
     with made:
         yield made
     require_nothing_left(folder)
 
 
 @pytest.fixture
-def make_federation(tmp_path) -> Iterator[MakeFederation]:
-    """``make_federation(sites=2, …)``: not started; stopped and looked after at the end."""
-    made: list[Federation] = []
+def fedgate(fedgate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The command line in this process, with a federation's profile."""
 
-    def build(sites: int = 2, **options: Any) -> Federation:
-        made.append(make(tmp_path / str(len(made)), sites, **options))
-        return made[-1]
+    def run(profile: Path, *arguments: object) -> Any:
+        monkeypatch.setenv("FEDGATE_PROFILE", str(profile))
+        return fedgate(*arguments)
 
-    yield build
-    for one in made:
-        one.stop()
-    require_nothing_left(tmp_path)
+    return run
 
 
 @dataclass
@@ -92,8 +71,8 @@ class Ran:
 
 
 @pytest.fixture
-def fedgate() -> Callable[..., Ran]:
-    """The command line as a process of its own, with a federation's profile."""
+def command() -> Callable[..., Ran]:
+    """The same as a process of its own, as people start it."""
 
     def run(profile: Path | None, *arguments: object, timeout: float = 90) -> Ran:
         env = {**os.environ, "FEDGATE_PROFILE": str(profile or "")}

@@ -1,4 +1,7 @@
-"""A federation by `fedgate dev`, through the command line alone."""
+"""A federation by `fedgate dev`, through the command line alone.
+
+Commands run in this process, but for a few that are started as people start them.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ import pytest
 
 from fedgate import Model
 from fedgate_gateway.config import GatewayConfig, load_config
+from fedgate_gateway.dev import Federation
+from fedgate_gateway.dev.layout import Layout
 from fedgate_gateway.dev.leftovers import leftovers
 from fedgate_gateway.dev.ports import HOST
 
@@ -37,8 +42,8 @@ def model_of(told: dict) -> Model:
     return Model.parse(Path(path).read_bytes())
 
 
-def test_a_job_is_submitted_watched_and_its_model_opened(federation, fedgate, tmp_path):
-    ran = submit(fedgate, federation.profile_path, tmp_path / "out")
+def test_a_job_is_submitted_watched_and_its_model_opened(federation, command, fedgate, tmp_path):
+    ran = submit(command, federation.profile_path, tmp_path / "out")
     assert ran.code == 0, ran.err
     told = json.loads(ran.out)
     assert told["job"]["state"] == "succeeded"
@@ -71,9 +76,9 @@ def test_a_job_that_fails_exits_with_1_and_its_log_says_why(federation, fedgate,
     assert "no site returned a model" in fedgate(profile, "job", "logs", job).out
 
 
-def test_a_job_that_is_denied_exits_with_77_and_the_reason(federation, fedgate):
+def test_a_job_that_is_denied_exits_with_77_and_the_reason(federation, command, fedgate):
     profile = federation.profile_path
-    ran = fedgate(profile, "job", "submit", PLAIN, "--datasets", "payroll", "--wait")
+    ran = command(profile, "job", "submit", PLAIN, "--datasets", "payroll", "--wait")
     assert ran.code == 77, "at the sites"
     assert "this site has no dataset: payroll" in ran.err
     ran = fedgate(profile, "job", "submit", PLAIN, "--sites", "site-1")
@@ -107,11 +112,20 @@ def test_a_restarted_site_is_told_offline_and_online_again(federation, fedgate):
     profile = federation.profile_path
     assert fedgate(profile, "site", "status", "site-2").code == 0
     federation.programs["site-2"].kill()
-    deadline = time.monotonic() + 50
+    deadline = time.monotonic() + 60
     while fedgate(profile, "site", "status", "site-2").code != 69:
         assert time.monotonic() < deadline
+        time.sleep(0.1)
     federation.restart("site-2")
     assert fedgate(profile, "site", "status", "site-2").code == 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Of one federation that is started again and again, from its files."""
+    written = tmp_path_factory.mktemp("dev") / "federation"
+    Federation(written, sites=2, adapters=("plain",), examples=False).prepare()
+    return written
 
 
 @pytest.fixture
@@ -137,7 +151,7 @@ def dev() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
     yield start
     for process in started:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def programs(folder):
@@ -146,44 +160,39 @@ def programs(folder):
     return {p: c for p, c in leftovers(folder).items() if names.get(p) != "inspection"}
 
 
-def test_dev_ends_by_ctrl_c_and_leaves_nothing(dev, tmp_path, nothing_left):
-    folder = tmp_path / "federation"
+def test_dev_ends_by_ctrl_c_and_leaves_nothing(dev, folder, nothing_left):
     process = dev(folder)
     assert len(programs(folder)) == 4, "gateway, enclave, two sites"
     assert len(leftovers(folder)) == 8, "and the process of each that reads bundles"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 0
     nothing_left(folder, 0)
 
 
-def test_dev_says_which_program_died_and_stops_the_others(dev, tmp_path, nothing_left):
-    folder = tmp_path / "federation"
+def test_dev_says_which_program_died_and_stops_the_others(dev, folder, nothing_left):
     process = dev(folder)
     site = next(p for p, command in programs(folder).items() if "site-1.toml" in command)
     os.kill(site, signal.SIGKILL)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 69
     assert "site-1 has ended (exit code -9)" in err
     nothing_left(folder, 0)
 
 
-def test_killing_dev_leaves_nothing_either(dev, tmp_path, nothing_left):
-    folder = tmp_path / "federation"
+def test_killing_dev_leaves_nothing_either(dev, folder, nothing_left):
     process = dev(folder)
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     nothing_left(folder)
 
 
-def test_a_port_that_is_taken_later_is_a_clear_error(make_federation, fedgate):
-    federation = make_federation(sites=2)
-    federation.prepare()
-    port = load_config(GatewayConfig, federation.layout.gateway).link.port
+def test_a_port_that_is_taken_later_is_a_clear_error(folder, command):
+    port = load_config(GatewayConfig, Layout(folder).gateway).link.port
     with socket.socket() as other:
         other.bind((HOST, port))
         other.listen()
-        ran = fedgate(None, "dev", "--dir", federation.dir)
+        ran = command(None, "dev", "--dir", folder)
     assert ran.code == 69
     assert f"the port {port} for the link is taken" in ran.err
     assert "gateway.toml" in ran.err

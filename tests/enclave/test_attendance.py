@@ -26,7 +26,7 @@ class Told:
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 5))
+    asyncio.run(asyncio.wait_for(test(), 60))
 
 
 def test_each_change_is_told_once() -> None:

@@ -99,7 +99,7 @@ class Enclave:
 
 def run(test: Callable[[Enclave], Any]) -> None:
     async def go() -> None:
-        await asyncio.wait_for(test(Enclave()), 10)
+        await asyncio.wait_for(test(Enclave()), 60)
 
     asyncio.run(go())
 

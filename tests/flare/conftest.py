@@ -8,15 +8,24 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from warm import Template
 
 from fedgate_gateway.child.local import LocalRun, LocalSite, run_locally
 from fedgate_gateway.config import Runtime
 
 JOBS = Path(__file__).parent / "jobs"
+#: Modules of a job's processes; what they import comes with them.
+WARM = (
+    "fedgate_gateway.child.guardian",
+    "fedgate_gateway.child.work",
+    "fedgate_flare.coordinator",
+    "fedgate_flare.worker",
+)
 Run = Callable[..., LocalRun]
 
 
@@ -32,6 +41,7 @@ def run_job(
     sandbox: str = "process",
     keep_sealed: bool = False,
     timeout: float = 60,
+    template: Template | None = None,
 ) -> LocalRun:
     work.mkdir()
     names = [f"site-{i + 1}" for i in range(sites)]
@@ -46,31 +56,43 @@ def run_job(
     ]
     source = JOBS / job if isinstance(job, str) else job
     runtime = Runtime(sandbox=sandbox)
-    return run_locally(
-        source, local, work,
-        timeout=timeout, frames=frames, runtime=runtime, keep_sealed=keep_sealed,
-    )  # fmt: skip
+    with nullcontext() if template is None else template.in_use():
+        return run_locally(
+            source, local, work,
+            timeout=timeout, frames=frames, runtime=runtime, keep_sealed=keep_sealed,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def template() -> Iterator[Template]:
+    """Has imported what most jobs import, so that not each of their processes has to."""
+    made = Template(*WARM)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, template: Template) -> Run:
     """``run(job, sites=3, dies={"site-2": 2}, env={"site-1": {...}}, frames=[...])``."""
 
     def run_here(job: str | Path, **options: Any) -> LocalRun:
-        return run_job(tmp_path / f"run-{len(list(tmp_path.iterdir()))}", job, **options)
+        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        return run_job(folder, job, **{"template": template, **options})
 
     return run_here
 
 
 @pytest.fixture(scope="session")
-def run_once(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run_once(tmp_path_factory: pytest.TempPathFactory, template: Template) -> Run:
     """``run``, but what several tests look at is run once; leave its artifacts as they are."""
     folder, done = tmp_path_factory.mktemp("once"), dict[str, LocalRun]()
 
     def run_or_recall(job: str, **options: Any) -> LocalRun:
         asked = repr((job, sorted(options.items())))
         if asked not in done:
-            done[asked] = run_job(folder / f"run-{len(done)}", job, **options)
+            done[asked] = run_job(
+                folder / f"run-{len(done)}", job, **{"template": template, **options}
+            )
         return done[asked]
 
     return run_or_recall

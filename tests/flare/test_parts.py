@@ -81,16 +81,14 @@ def test_a_sleeping_loop_wakes_at_the_ring():
     clock = WakefulTime(bell)
     clock.sleep(0.001)
     threading.Timer(0.05, bell.ring).start()
-    began = time.monotonic()
-    clock.sleep(30)
-    assert time.monotonic() - began < 5
+    clock.sleep(600)  # longer than a test may take
 
 
 def test_the_site_hears_when_its_runner_ends_instead_of_answering():
     mailbox = Mailbox()
     runner = threading.Thread(target=lambda: (mailbox.fetch(lambda: False), mailbox.end()))
     runner.start()
-    assert mailbox.wait_until_asked(5)
+    assert mailbox.wait_until_asked(60)
     assert mailbox.exchange(Shareable()) is None
 
 
@@ -104,17 +102,17 @@ def test_a_runner_that_holds_counts_as_there_and_goes_on_when_the_server_begins(
         mailbox.fetch(lambda: False)
 
     threading.Thread(target=runner, daemon=True).start()
-    assert mailbox.wait_until_asked(5)
+    assert mailbox.wait_until_asked(60)
     assert not went_on.wait(0.05)
-    assert mailbox.begin(5)  # until it asks for its first task
+    assert mailbox.begin(60)  # until it asks for its first task
     assert went_on.is_set()
 
 
 def test_a_runner_that_fails_at_its_start_did_not_begin():
     mailbox = Mailbox()
     threading.Thread(target=lambda: (mailbox.hold(), mailbox.end()), daemon=True).start()
-    assert mailbox.wait_until_asked(5)
-    assert not mailbox.begin(5)
+    assert mailbox.wait_until_asked(60)
+    assert not mailbox.begin(60)
 
 
 def test_an_aborted_runner_stops_waiting_for_tasks():

@@ -49,7 +49,7 @@ def test_an_aborted_run_is_a_cancelled_job(federation, tmp_path):
     run = recipe(num_rounds=100_000).execute(FedgateEnv(federation.profile_path, output=tmp_path))
     assert run.get_status() in ("SUBMITTED", "APPROVED", "DISPATCHED", "RUNNING")
     run.abort()
-    run.get_result(timeout=30)
+    run.get_result(timeout=60)
     assert run.get_status() == "FINISHED:ABORTED"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -125,18 +124,13 @@ def bob(door: Door) -> Iterator[Session]:
 class Nvflare:
     """A person's terminal."""
 
-    kit: Path
-    home: Path
+    command: Callable[..., Any]
 
     def __call__(self, *arguments: object, code: int = 0) -> dict[str, Any]:
         """What a command answers, in JSON."""
-        ran = subprocess.run(
-            [BIN / "nvflare", "--format", "json", *map(str, arguments)],
-            env={**os.environ, "HOME": str(self.home), "NVFLARE_STARTUP_KIT_DIR": str(self.kit)},
-            cwd=self.home, capture_output=True, text=True, timeout=SECONDS, check=False,
-        )  # fmt: skip
-        assert ran.returncode == code, ran.stdout + ran.stderr
-        return json.loads(ran.stdout)
+        ran = self.command("--format", "json", *arguments)
+        assert ran.code == code, ran.out + ran.err
+        return json.loads(ran.out)
 
     def together(self, *commands: str) -> list[dict[str, Any]]:
         with ThreadPoolExecutor() as pool:
@@ -144,5 +138,9 @@ class Nvflare:
 
 
 @pytest.fixture(scope="module")
-def nvflare(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Nvflare:
-    return Nvflare(door.kits / ADA, tmp_path_factory.mktemp("home"))
+def nvflare(
+    door: Door, tmp_path_factory: pytest.TempPathFactory, warm_command: Callable[..., Any]
+) -> Nvflare:
+    home = tmp_path_factory.mktemp("home")
+    env = {**os.environ, "HOME": str(home), "NVFLARE_STARTUP_KIT_DIR": str(door.kits / ADA)}
+    return Nvflare(warm_command(BIN / "nvflare", home, env))

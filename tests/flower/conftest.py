@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from warm import Template
 
 from fedgate.adapter import SiteInfo
 from fedgate.model import Model
@@ -18,6 +22,13 @@ from fedgate_gateway.dev import Federation
 from fedgate_gateway.dev.leftovers import leftovers
 
 Answer = Callable[[Task], Result]
+#: Modules of a job's processes; what they import comes with them.
+WARM = (
+    "fedgate_gateway.child.guardian",
+    "fedgate_gateway.child.work",
+    "fedgate_flower.coordinator",
+    "fedgate_flower.worker",
+)
 
 
 class MemoryFederation:
@@ -160,6 +171,42 @@ def write_app(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def template() -> Iterator[Template]:
+    """Has imported what most apps import, so that not each of their processes has to."""
+    made = Template(*WARM)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def forked(template: Template) -> Iterator[None]:
+    """The processes of local runs are forks of it."""
+    with template.in_use():
+        yield
+
+
+@pytest.fixture(scope="module")
+def stock(warm_command: Callable[..., Any]) -> Callable[..., Path]:
+    """``stock(app, out, settings, config)``: what an app writes into ``out`` on stock Flower."""
+    script = Path(__file__).with_name("reference_driver.py")
+    driver = warm_command(script, script.parent, {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+
+    def run(
+        app: Path,
+        out: Path,
+        settings: Sequence[Mapping[str, Any]],
+        config: Mapping[str, Any] = {},
+    ) -> Path:
+        out.mkdir()
+        given = json.dumps({"settings": list(settings), "config": dict(config)})
+        ran = driver(app, given, cwd=out)
+        assert ran.code == 0, (ran.out + ran.err)[-3000:]
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def tight_limits() -> SimpleNamespace:
     """What the enclave of ``federation`` grants a job."""
     return SimpleNamespace(job_seconds=25.0, log_bytes=100_000)
@@ -179,7 +226,7 @@ def federation(
     enclave.write_text(f"{seconds}{enclave.read_text()}{limits}")
     with made:
         yield made
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 60
     while (left := leftovers(folder)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == {}

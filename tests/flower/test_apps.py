@@ -6,10 +6,8 @@ An app writes what it arrives at into its working directory; those files are com
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,27 +125,6 @@ def ours(federation: Federation, app: str, into: Path) -> Path:
     return into / "artifacts"
 
 
-def both(federation: Federation, app: str, tmp_path: Path) -> tuple[Path, Path]:
-    """The folder of our run, and of stock flwr's; the two at the same time."""
-    count, config = RUNS[app]
-    settings = [settings_of(site) for site in range(count)]
-    stock = tmp_path / "stock"
-    stock.mkdir()
-    given = json.dumps({"settings": settings, "config": dict(config)})
-    native = subprocess.Popen(
-        [sys.executable, HERE / "reference_driver.py", APPS / app, given],
-        cwd=stock, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )  # fmt: skip
-    try:
-        artifacts = ours(federation, app, tmp_path / "ours")
-        output, _ = native.communicate(timeout=90)
-    finally:
-        native.kill()
-    assert native.returncode == 0, output[-3000:]
-    return artifacts, stock
-
-
 #: Secure aggregation sums over sets of nodes: the last bit of a float was seen to differ by run.
 LAST_BIT = {"secure-sum"}
 
@@ -171,7 +148,11 @@ def same_files(ours: Path, theirs: Path, *, last_bit: bool = False) -> None:
 
 @pytest.mark.parametrize("app", RUNS)
 def test_an_app_arrives_at_the_very_bytes_of_stock_flower(
-    federation: Federation, app: str, tmp_path: Path
+    federation: Federation, stock: Callable[..., Path], app: str, tmp_path: Path
 ) -> None:
-    mine, stock = both(federation, app, tmp_path)
-    same_files(mine, stock, last_bit=app in LAST_BIT)
+    count, config = RUNS[app]
+    settings = [settings_of(site) for site in range(count)]
+    with ThreadPoolExecutor() as beside:
+        theirs = beside.submit(stock, APPS / app, tmp_path / "stock", settings, config)
+        mine = ours(federation, app, tmp_path / "ours")
+    same_files(mine, theirs.result(), last_bit=app in LAST_BIT)

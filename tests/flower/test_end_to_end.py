@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,10 @@ from fedgate.errors import DeadlineExceeded, InvalidConfig, WorkloadFailed
 from fedgate.task import Failure, TaskKind
 from fedgate_gateway.child.local import LocalRun, LocalSite, run_locally
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("forked")]
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parents[1] / "examples" / "flower-breast-cancer"
-
-
-def reference(
-    app: Path, out: Path, settings: Sequence[Mapping[str, Any]], config: Mapping[str, Any] = {}
-) -> Path:
-    out.mkdir()
-    given = json.dumps({"settings": list(settings), "config": dict(config)})
-    done = subprocess.run(
-        [sys.executable, HERE / "reference_driver.py", app, given],
-        cwd=out, capture_output=True, text=True, timeout=90, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out
 
 
 def sites(count: int, **changes: Any) -> list[LocalSite]:
@@ -55,7 +42,7 @@ def same_arrays(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> Non
 
 
 def test_the_example_ends_with_the_very_weights_of_stock_flower_and_near_pooled_training(
-    tmp_path: Path,
+    tmp_path: Path, stock: Callable[..., Path]
 ) -> None:
     from importlib.util import module_from_spec, spec_from_file_location
 
@@ -76,9 +63,7 @@ def test_the_example_ends_with_the_very_weights_of_stock_flower_and_near_pooled_
             timeout=90,
         )
     )
-    stock = reference(EXAMPLE, tmp_path / "stock", settings)
-
-    theirs = dict(np.load(stock / "final_model.npz"))
+    theirs = dict(np.load(stock(EXAMPLE, tmp_path / "stock", settings) / "final_model.npz"))
     same_arrays(dict(np.load(run.artifacts / "final_model.npz")), theirs)
     assert run.model is not None
     same_arrays(run.model.numpy(), theirs)
@@ -152,13 +137,12 @@ LEGACY_CLIENT = """
 
 
 def test_a_legacy_server_fn_app_ends_with_the_weights_of_stock_flower(
-    write_app: Callable[..., Path], tmp_path: Path
+    write_app: Callable[..., Path], tmp_path: Path, stock: Callable[..., Path]
 ) -> None:
     """Two sites, because stock Flower sums three in an order that changes from run to run."""
     app = write_app(LEGACY_SERVER, LEGACY_CLIENT, "clients = 2")
     run = succeeded(run_locally(app, sites(2), tmp_path / "work"))
-    stock = reference(app, tmp_path / "stock", [{}, {}])
-    theirs = dict(np.load(stock / "final.npz"))
+    theirs = dict(np.load(stock(app, tmp_path / "stock", [{}, {}]) / "final.npz"))
     same_arrays(dict(np.load(run.artifacts / "final.npz")), theirs)
     assert run.model is not None
     same_arrays(run.model.numpy(), theirs)
@@ -346,7 +330,7 @@ def test_waiting_for_more_nodes_than_there_are_ends_with_a_deadline(
 ) -> None:
     app = write_app(server, client, "clients = 5")
     run = run_locally(
-        app, sites(2), tmp_path / "work", timeout=30, config={"fedgate.node-wait-seconds": 0.5}
+        app, sites(2), tmp_path / "work", timeout=60, config={"fedgate.node-wait-seconds": 0.5}
     )
     assert isinstance(run.error, DeadlineExceeded)
     assert "nodes" in run.error.what

@@ -76,7 +76,7 @@ def test_a_directory_and_its_fab_are_one_bundle_and_a_series_is_remembered_at_th
     assert (kept["series"], kept["job"]) == ("study", second)
     assert kept["app"] == "fedgate-tests/remembering"
     alone = [federation.layout.state(site) / "state" / third for site in federation.sites]
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 60
     while any(folder.exists() for folder in alone):  # what it remembered goes with its end
         assert time.monotonic() < deadline
         time.sleep(0.05)

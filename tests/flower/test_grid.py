@@ -143,20 +143,18 @@ def test_a_node_that_nobody_knows_gets_an_error_reply_and_no_task(
 def test_a_reply_later_than_the_timeout_is_left_out_as_in_flower(
     world: Callable[..., World],
 ) -> None:
-    here = world(west=echo(5))
-    started = time.monotonic()
-    replies = list(here.grid.send_and_receive(here.messages(), timeout=1))
-    assert time.monotonic() - started < 4
+    here = world(west=echo(60))
+    replies = list(here.grid.send_and_receive(here.messages(), timeout=2))
     assert [r.metadata.src_node_id for r in replies] == [NODES["north"], NODES["south"]]
 
 
 def test_a_message_that_outlives_its_time_to_live_gets_an_error_reply(
     world: Callable[..., World],
 ) -> None:
-    here = world(west=echo(5))
-    messages = here.messages(ttl=1)
+    here = world(west=echo(60))
+    messages = here.messages(ttl=2)
     replies = list(here.grid.send_and_receive(messages))
-    assert 0 < here.federation.deadlines[0] <= 1
+    assert 0 < here.federation.deadlines[0] <= 2
     assert [r.has_error() for r in replies] == [False, False, True]
     assert replies[2].error.code == ErrorCode.MESSAGE_UNAVAILABLE
 
@@ -184,8 +182,8 @@ def test_replies_that_are_pulled_too_late_are_errors_as_in_flower(
 
 
 def test_a_reply_in_time_counts_although_another_site_was_late(world: Callable[..., World]) -> None:
-    here = world(north=echo(5))
-    replies = list(here.grid.send_and_receive(here.messages(ttl=1.5)))
+    here = world(north=echo(60))
+    replies = list(here.grid.send_and_receive(here.messages(ttl=3)))
     assert [r.has_error() for r in replies] == [True, False, False]
 
 
@@ -201,16 +199,24 @@ def test_messages_with_different_times_to_live_keep_their_order(
 
 
 def test_pushed_messages_are_pulled_once_as_they_arrive(world: Callable[..., World]) -> None:
-    here = world(north=echo(0.3))
+    others_are_there = threading.Event()
+
+    def last(task: Task) -> Result:
+        others_are_there.wait(60)
+        return echo()(task)
+
+    here = world(north=last)
     ids = list(here.grid.push_messages(here.messages()))
     assert len(set(ids)) == 3
     got: list[Message] = []
     first: list[int] = []
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while len(got) < 3 and time.monotonic() < end:
         new = list(here.grid.pull_messages(ids))
         first += [m.metadata.src_node_id for m in new]
         got += new
+        if len(got) == 2:
+            others_are_there.set()
         time.sleep(0.01)
     assert {m.metadata.reply_to_message_id for m in got} == set(ids)
     assert first[-1] == NODES["north"]  # it did not hold up the others
@@ -246,7 +252,7 @@ def test_the_grid_may_be_used_from_many_threads(world: Callable[..., World]) -> 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert not wrong
 
 

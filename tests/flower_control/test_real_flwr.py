@@ -6,18 +6,17 @@ import json
 import os
 import re
 import shutil
-import signal
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -30,7 +29,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "examples" / "flower-breast-cancer"
 BIN = Path(sys.executable).parent
-WARM = Path(__file__).with_name("warm_command.py")
 SECONDS = 90
 ROUNDS = "num-server-rounds"
 
@@ -60,8 +58,8 @@ class Shell:
     federation: Federation
     home: Path
     app: Path
-    #: The process that runs `flwr`, once it was needed.
-    warm: subprocess.Popen[str] | None = field(default=None, repr=False)
+    #: The command of `flwr`, its imports paid once.
+    warm: Any = None
 
     def environment(self) -> dict[str, str]:
         return {
@@ -76,28 +74,9 @@ class Shell:
 
     def flwr(self, *command: object) -> Ran:
         """What ``self("flwr", …)`` does, without a second of imports each time."""
-        if self.warm is None:
-            self.warm = subprocess.Popen(
-                [sys.executable, WARM, str(BIN / "flwr")], env=self.environment(), cwd=self.app,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-            )  # fmt: skip
-        with tempfile.TemporaryDirectory() as folder:
-            out, err = Path(folder, "out"), Path(folder, "err")
-            call = [list(map(str, command)), str(out), str(err)]
-            killer = threading.Timer(SECONDS, os.killpg, (self.warm.pid, signal.SIGKILL))
-            killer.start()
-            print(json.dumps(call), file=self.warm.stdin, flush=True)
-            code = self.warm.stdout.readline()
-            killer.cancel()
-            assert code, f"flwr {call[0]} took longer than {SECONDS} s"
-            ran = Ran(int(code), out.read_text(), err.read_text())
+        ran = self.warm(*command)
         assert "Traceback" not in ran.out + ran.err
-        return ran
-
-    def close(self) -> None:
-        if self.warm is not None:
-            self.warm.stdin.close()
-            self.warm.wait(10)
+        return Ran(ran.code, ran.out, ran.err)
 
     def __call__(self, *command: object) -> Ran:
         """A command as its installed script."""
@@ -132,18 +111,19 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory) -> Iterator[Shell]:
+def shell(tmp_path_factory, warm_command) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("flwr")
     app = folder / "app"
     shutil.copytree(APP, app, ignore=shutil.ignore_patterns("__pycache__"))
     federation = Federation(folder / "federation", sites=2, adapters=("flower",))
     with federation:
         person = Shell(federation, folder / "home", app)
+        person.warm = warm_command(BIN / "flwr", app, person.environment())
         connected = person("fedgate", "flower", "connect", "gw", "--format", "json")
         assert connected.code == 0, connected.err
         yield person
-        person.close()
-    until = time.monotonic() + 40
+        person.warm.close()
+    until = time.monotonic() + 60
     while leftovers(folder) and time.monotonic() < until:
         time.sleep(0.1)
     assert leftovers(folder) == {}
@@ -288,7 +268,7 @@ def test_a_door_on_this_machine_signs_with_the_submitters_key(shell, finished):
             assert json.loads(listed.out)["runs"][0]["status"] == "finished:completed"
         finally:
             door.stdin.close()
-            door.wait(15)
+            door.wait(60)
     job = client.job(shell.job(ran.run_id))["job"]
     assert (job["signed_by"], job["submitter"]) == ("submitter", "developer")
     assert job["datasets"] == ["breast-cancer"]
@@ -302,7 +282,7 @@ def test_a_command_that_was_logged_in_outlives_a_restart_of_the_gateway(shell, f
     assert str(finished[0]) in listed.out
 
 
-def test_flwr_login_by_the_browser(shell, finished, tmp_path):
+def test_flwr_login_by_the_browser(shell, finished, warm_command, tmp_path):
     """A person without `fedgate`: an address, a certificate, and the page."""
     home = tmp_path / "home"
     home.mkdir()
@@ -312,7 +292,8 @@ def test_flwr_login_by_the_browser(shell, finished, tmp_path):
         f'root-certificates = "{shell.federation.profile.ca}"\n'
     )
     person = Shell(shell.federation, home, shell.app)
-    before = person("flwr", "ls", "gw")
+    person.warm = warm_command(BIN / "flwr", shell.app, person.environment())
+    before = person.flwr("ls", "gw")
     assert before.code == 1
     assert "run `flwr login`" in before.text
     trusted = ssl.create_default_context(cafile=str(shell.federation.profile.ca))
@@ -332,10 +313,11 @@ def test_flwr_login_by_the_browser(shell, finished, tmp_path):
             done = browser.post(url.partition("?")[0], data={**fields, "token": token})
             assert "Approved" in done.text
         rest = login.stdout.read()
-        assert login.wait(10) == 0, rest
+        assert login.wait(60) == 0, rest
         assert "Login successful" in rest
     finally:
         killer.cancel()
         login.kill()
         login.wait()
-    assert str(finished[0]) in person("flwr", "ls", "gw").out
+    assert str(finished[0]) in person.flwr("ls", "gw").out
+    person.warm.close()

@@ -252,12 +252,12 @@ def serve_app(app, authority, hostnames=("localhost", "127.0.0.1"), **limits):
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert ready.wait(20)
+    assert ready.wait(60)
     try:
         yield f"https://127.0.0.1:{port[0]}"
     finally:
         loop[0].call_soon_threadsafe(stop[0].set)
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 

@@ -87,7 +87,7 @@ def test_a_live_stream_pushes_beats_and_ends(state, submit):
                 await asyncio.to_thread(state.jobs.transition, job, JobEvent.CANCEL)
         return b"".join(seen).decode()
 
-    text = asyncio.run(asyncio.wait_for(run(), 20))
+    text = asyncio.run(asyncio.wait_for(run(), 60))
     assert ": still here" in text
     told = [kind for _, kind, _ in parse(text)]
     assert [kind for kind in told if kind != "site"] == ["state", "state", "round", "state"]

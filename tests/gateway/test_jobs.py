@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-import time
 from contextlib import suppress
 from datetime import timedelta
 
@@ -337,16 +336,14 @@ def test_a_waiter_wakes_when_another_thread_records(state, submit):
     last = state.jobs.events(job.id)[-1].id
 
     async def run():
-        waiting = asyncio.create_task(state.jobs.wait_events(job.id, last, seconds=30))
+        waiting = asyncio.create_task(state.jobs.wait_events(job.id, last, seconds=600))
         await asyncio.sleep(0.05)
         assert not waiting.done()
-        began = time.monotonic()
         await asyncio.to_thread(state.jobs.record, job.id, "round", {"number": 1})
-        (event,) = await waiting
+        (event,) = await asyncio.wait_for(waiting, 60)
         assert event.data == {"number": 1}
-        return time.monotonic() - began
 
-    assert asyncio.run(run()) < 2
+    asyncio.run(run())
 
 
 def test_waiting_ends_empty_after_its_time(state, submit):

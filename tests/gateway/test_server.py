@@ -137,7 +137,7 @@ def test_nobody_answers(tmp_path, state):
 def test_events_are_pushed_while_the_job_lives(url, state, admin, submit):
     job = submit().id
     context = trusting(state.authority.certificate_pem)
-    with httpx.Client(verify=context, timeout=20, trust_env=False) as client:
+    with httpx.Client(verify=context, timeout=60, trust_env=False) as client:
         watched = f"{url}/api/v1/jobs/{job}/events"
         with client.stream("GET", watched, headers=admin) as answer:
             lines = answer.iter_lines()

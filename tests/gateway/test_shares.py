@@ -53,7 +53,7 @@ def problem_of(response, limit):
 
 @pytest.fixture
 def http(url):
-    with httpx.Client(base_url=url, verify=False, timeout=10) as client:
+    with httpx.Client(base_url=url, verify=False, timeout=60) as client:
         yield client
 
 
@@ -74,9 +74,8 @@ def test_a_stream_of_events_ends_with_its_token(way, http, state, token, submit)
         lines, theirs = stream.iter_lines(), others.iter_lines()
         assert next(lines) == next(theirs) == "retry: 2000"
         state.tokens.revoke(alice, actor="root")
-        began = time.monotonic()
-        list(lines)
-        assert time.monotonic() - began < 3  # and not at the next heartbeat
+        # At once, and not at the next heartbeat.
+        assert not [line for line in lines if line.startswith(":")]
         until(lambda: state.shares._streams.held(ALL) == 1)
         state.jobs.record(job, "log", {"text": "still here"})
         assert any("still here" in line or way == "events" for line in theirs)
@@ -87,9 +86,7 @@ def test_a_stream_of_events_ends_with_its_token(way, http, state, token, submit)
 def test_a_token_that_expires_ends_what_it_has_open(http, state, token, submit):
     headers = token(*READ, expires=utc_now() + timedelta(seconds=0.7))
     with watching(http, submit().id, headers) as stream:
-        began = time.monotonic()
-        list(stream.iter_lines())
-        assert time.monotonic() - began < 5
+        assert not [line for line in stream.iter_lines() if line.startswith(":")]
 
 
 def test_a_framework_commands_call_ends_with_the_token_of_its_login(state, token):
@@ -103,7 +100,7 @@ def test_a_framework_commands_call_ends_with_the_token_of_its_login(state, token
         SERVING.set(call)
         await asyncio.to_thread(office.authenticate, access)
         await asyncio.to_thread(state.tokens.revoke, who.token, actor="root")
-        await asyncio.sleep(5)
+        await asyncio.sleep(60)
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(serve())
@@ -114,8 +111,8 @@ def raw(url, head):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     host, _, port = url.removeprefix("https://").partition(":")
-    connection = context.wrap_socket(socket.create_connection((host, int(port)), 10))
-    connection.settimeout(10)
+    connection = context.wrap_socket(socket.create_connection((host, int(port)), 60))
+    connection.settimeout(60)
     connection.sendall(head.encode())
     return connection
 
@@ -130,7 +127,7 @@ def half_an_upload(url, headers):
 
 
 def until(done):
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -158,7 +155,7 @@ def small(few, serving):
 
 @pytest.fixture
 def small_http(small):
-    with httpx.Client(base_url=small, verify=False, timeout=10) as client:
+    with httpx.Client(base_url=small, verify=False, timeout=60) as client:
         yield client
 
 

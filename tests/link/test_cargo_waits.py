@@ -48,7 +48,7 @@ def test_a_bundle_is_fetched_from_a_gateway_that_takes_connections_a_moment_late
             finally:
                 await server.stop(0)
 
-    assert asyncio.run(asyncio.wait_for(fetch_early(), 20)) == b"the bundle"
+    assert asyncio.run(asyncio.wait_for(fetch_early(), 60)) == b"the bundle"
 
 
 def test_a_bundle_is_asked_for_again_while_the_gateway_has_it_not(
@@ -102,7 +102,7 @@ async def _with_stalled_gateway(call: Callable[[Any], Awaitable[Any]]) -> None:
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            await asyncio.wait_for(call(SimpleNamespace(bulk=channel)), 10)
+            await asyncio.wait_for(call(SimpleNamespace(bulk=channel)), 60)
     finally:
         await server.stop(0)
 

@@ -76,7 +76,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def run(test: Callable[[], Any]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20))
+    asyncio.run(asyncio.wait_for(test(), 60))
 
 
 def test_it_is_kept_until_everybody_has_it(bench: Bench) -> None:

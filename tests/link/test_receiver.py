@@ -68,7 +68,7 @@ class Ends:
 
 
 def run(test: Callable[[], Any]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 10))
+    asyncio.run(asyncio.wait_for(test(), 60))
 
 
 def downloads(monkeypatch: pytest.MonkeyPatch, do: Download) -> None:

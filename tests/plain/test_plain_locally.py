@@ -44,7 +44,7 @@ def test_a_model_too_large_for_a_datagram_crosses_in_shared_memory(tmp_path: Pat
 
 def test_the_job_goes_on_without_a_site_whose_worker_dies(tmp_path: Path) -> None:
     run = run_locally(
-        WORKLOAD, sites(tmp_path, 2.0, 4.0, s2={"dies_at": 3}), tmp_path / "work", timeout=20
+        WORKLOAD, sites(tmp_path, 2.0, 4.0, s2={"dies_at": 3}), tmp_path / "work", timeout=60
     )
     assert run.error is None, run.log
     assert any("site-2" in r.failed for r in run.rounds)

@@ -51,7 +51,7 @@ def inside(tmp_path: Path) -> Callable[..., Any]:
         ran = subprocess.run(
             Bubblewrap().command([sys.executable, "-I", "-c", code], confinement),
             env=environment or {"PATH": "/usr/bin:/bin"}, cwd=tmp_path / "scratch",
-            capture_output=True, text=True, timeout=30, check=False,
+            capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr
         return json.loads(ran.stdout)

@@ -44,7 +44,7 @@ def joined(job: Any, enclave: str) -> bool:
         agent._running = {"job-1": asyncio.create_task(close())}
         return bool(await agent._make_way(closing, pb.JobSpec(job="job-1", enclave=enclave)))
 
-    return asyncio.run(asyncio.wait_for(run(), 10))
+    return asyncio.run(asyncio.wait_for(run(), 60))
 
 
 @pytest.mark.parametrize(
