@@ -16,7 +16,7 @@ import pytest
 from warm import Template
 
 from fedgate_gateway.child.local import LocalRun, LocalSite, run_locally
-from fedgate_gateway.config import Runtime
+from fedgate_gateway.config import ChildLimits, Runtime
 
 JOBS = Path(__file__).parent / "jobs"
 #: Modules of a job's processes; what they import comes with them.
@@ -41,6 +41,7 @@ def run_job(
     sandbox: str = "process",
     keep_sealed: bool = False,
     timeout: float = 60,
+    limits: Mapping[str, float] = {},
     template: Template | None = None,
 ) -> LocalRun:
     work.mkdir()
@@ -55,7 +56,7 @@ def run_job(
         for n in names
     ]
     source = JOBS / job if isinstance(job, str) else job
-    runtime = Runtime(sandbox=sandbox)
+    runtime = Runtime(sandbox=sandbox, limits=ChildLimits(**limits))
     with nullcontext() if template is None else template.in_use():
         return run_locally(
             source, local, work,

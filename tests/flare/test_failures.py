@@ -80,7 +80,8 @@ def test_a_job_that_is_stopped_takes_its_trainers_along(run: Callable, tmp_path)
     import psutil
 
     slow = {"TRAINER_SLEEPS": "60"}
-    done = run("external", env={"site-1": slow, "site-2": slow}, dies={"site-2": 1})
+    env, dies = {"site-1": slow, "site-2": slow}, {"site-2": 1}
+    done = run("external", env=env, dies=dies, limits={"stop_seconds": 1})
     assert isinstance(done.error, WorkloadFailed)
     assert "launching external trainer" in done.site_logs["site-1"]
 

@@ -28,6 +28,7 @@ WARM = (
     "fedgate_gateway.child.work",
     "fedgate_flower.coordinator",
     "fedgate_flower.worker",
+    "sklearn.linear_model",
 )
 
 
