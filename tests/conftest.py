@@ -29,17 +29,56 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("fedgate")
 
 
+#: Files that one runner takes together, as they use one federation; the longest are taken first.
+TOGETHER = (
+    ("flower_control/test_real_flwr.py",),
+    ("flare_door/test_real_nvflare.py", "flare_door/test_recipe.py"),
+    ("e2e/pipeline/test_kills.py",),
+    ("flower/test_endings.py", "flower/test_governed.py"),
+    ("e2e/test_dev_federation.py", "e2e/pipeline/test_guard.py"),
+    ("e2e/pipeline/test_trust.py",),
+    ("e2e/pipeline/test_attacks.py",),
+    ("e2e/pipeline/test_shares.py",),
+    ("flower/test_apps.py",),
+    ("flare/test_jobs.py",),
+    ("flare/test_federation.py",),
+    ("flare/test_failures.py",),
+    ("gateway/test_postgres.py",),
+    ("flower/test_end_to_end.py",),
+    ("e2e/pipeline/secrets/test_secrets.py",),
+    ("flare/test_parity.py",),
+)
+_TAKEN = {f"tests/{file}": n for n, files in enumerate(TOGETHER) for file in files}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Runners take whole files (``--dist loadfile``), and some of them together."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return f"federation {_TAKEN[file]}" if file in _TAKEN else file
+
+    return Files(config, log)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several runners take the files with the most real processes first.
+    """Several runners take the longest files first, and then those with the most real processes.
 
-    Each runner takes whole files (``--dist loadfile``). A long one that is taken last would leave
-    the others idle; the quick ones, taken last, fill the gaps. One runner alone begins with the
-    quick ones, as collected: a mistake shows sooner.
+    A long one that is taken last would leave the others idle; the quick ones, taken last, fill the
+    gaps. One runner alone begins with the quick ones, as collected: a mistake shows sooner.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         slow = Counter(item.path for item in items if item.get_closest_marker("e2e"))
-        items.sort(key=lambda item: -slow[item.path])
+        last = len(TOGETHER)
+        items.sort(
+            key=lambda item: (_TAKEN.get(item.nodeid.partition("::")[0], last), -slow[item.path])
+        )
 
 
 def pytest_collection_finish() -> None:

@@ -37,9 +37,9 @@ def nothing_left() -> Callable[..., None]:
     return require_nothing_left
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def federation(tmp_path_factory) -> Iterator[Federation]:
-    """Two sites with the dataset `numbers`, shared by the tests of a file: leave it as it was."""
+    """Two sites with the dataset `numbers`, shared by several files: leave it as it was."""
     folder = tmp_path_factory.mktemp("federation")
     data = folder / "numbers"
     data.mkdir()

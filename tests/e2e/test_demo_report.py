@@ -27,6 +27,7 @@ def test_the_demo_runs_both_workloads_and_reports(tmp_path):
     accuracy = re.findall(r"accuracy ([0-9.]+), trained on pooled data ([0-9.]+)", report)
     assert len(accuracy) == 2
     assert all(float(found) > 0.9 for pair in accuracy for found in pair)
+    assert all(abs(float(ours) - float(pooled)) < 0.02 for ours, pooled in accuracy)
     for name in ("breast-cancer", "digits"):
         assert (folder / "results" / name / "model.safetensors").stat().st_size > 500
         assert str(folder / "results" / name / "model.safetensors") in report

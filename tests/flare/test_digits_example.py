@@ -25,6 +25,7 @@ def python(*args: object, cwd: Path = EXAMPLE) -> str:
     return done.stdout
 
 
+@pytest.mark.torture  # tests/e2e/test_demo_report.py says the same of a whole federation's
 def test_the_federated_model_is_as_good_as_the_pooled_one(tmp_path: Path):
     python("split.py", tmp_path / "data", "--sites", 3)
     files = sorted((tmp_path / "data").glob("*/digits.npz"))

@@ -52,10 +52,7 @@ class Door:
         return new_secure_session(who, str(self.kits / who), timeout=SECONDS)
 
     def wait(self, true: Callable[[], bool], what: str) -> None:
-        until = time.monotonic() + SECONDS
-        while not true():
-            assert time.monotonic() < until, f"waited too long for {what}"
-            time.sleep(0.05)
+        wait(true, what)
 
     def wait_until_running(self, session: Session, job: str) -> None:
         self.wait(lambda: session.get_job_meta(job)["status"] == "RUNNING", "the job to run")
@@ -64,16 +61,30 @@ class Door:
         return self.federation.client.job(meta["fedgate"]["job"])["job"]
 
 
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    folder = tmp_path_factory.mktemp("door")
-    federation = Federation(folder / "gateway", sites=2, adapters=("flare",), examples=False)
-    with federation:
-        made = Door(federation, folder)
-        made.start()
+def wait(true: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < until, f"waited too long for {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """Two sites, for doors and for who needs none."""
+    folder = tmp_path_factory.mktemp("federation")
+    with Federation(folder, sites=2, adapters=("flare",), examples=False) as made:
         yield made
-        made.program.stop()
-    made.wait(lambda: leftovers(folder) == {}, "everything to end")
+    wait(lambda: leftovers(folder) == {}, "everything to end")
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory, federation: Federation) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("door")
+    made = Door(federation, folder)
+    made.start()
+    yield made
+    made.program.stop()
+    wait(lambda: leftovers(folder) == {}, "the door to end")
 
 
 @pytest.fixture(scope="module")

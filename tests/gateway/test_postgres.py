@@ -152,7 +152,7 @@ def test_a_server_that_is_killed_and_started_again_costs_no_entry(state, postgre
         writer.cancel()
         await asyncio.gather(writer, return_exceptions=True)
 
-    asyncio.run(asyncio.wait_for(run(), 60))
+    asyncio.run(asyncio.wait_for(run(), 150))
     assert [report.number for report in told] == list(range(1, last + 1))
     found = [e.entry for e in state.audit.entries(limit=1000, job=job)]
     rounds = [e.data["round"] for e in found if e.kind == "round.finished"]

@@ -34,11 +34,11 @@ def test_three_rounds_average_what_two_sites_learn(tmp_path: Path) -> None:
 
 def test_a_model_too_large_for_a_datagram_crosses_in_shared_memory(tmp_path: Path) -> None:
     run = run_locally(
-        WORKLOAD, sites(tmp_path, 1.0, 1.0), tmp_path / "w", config={"size": 3_000_000}
+        WORKLOAD, sites(tmp_path, 1.0, 1.0), tmp_path / "w", config={"size": 1_000_000}
     )
     assert run.error is None, run.log
     assert run.model is not None
-    assert run.model["w"].numpy().shape == (3_000_000,)
+    assert run.model["w"].numpy().shape == (1_000_000,)
     assert np.all(run.model["w"].numpy() == np.float32(1 - 0.5**3))
 
 
@@ -64,7 +64,7 @@ def test_results_that_stay_sealed_until_they_are_read_give_the_same_model(tmp_pa
     def run(name: str, *, keep_sealed: bool) -> bytes:
         done = run_locally(
             WORKLOAD, sites(tmp_path, 2.0, 4.0, 9.0), tmp_path / name,
-            config={"size": 3_000_000}, keep_sealed=keep_sealed,
+            config={"size": 1_000_000}, keep_sealed=keep_sealed,
         )  # fmt: skip
         assert done.error is None, done.log
         assert done.model is not None

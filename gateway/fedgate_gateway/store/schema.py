@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,20 @@ class UnknownVersion(Exception):
     """The database's schema is none that this version's migrations know."""
 
 
+@cache
+def _migrations() -> ScriptDirectory:
+    return ScriptDirectory.from_config(config())
+
+
 def upgrade(connection: Connection) -> None:
     """Run the missing migrations in the caller's transaction; raises :class:`UnknownVersion`."""
-    script = ScriptDirectory.from_config(config())
     for version in MigrationContext.configure(connection).get_current_heads():
         try:
-            script.get_revision(version)
+            _migrations().get_revision(version)
         except CommandError as error:
             raise UnknownVersion(f"its schema is {version}") from error
-    command.upgrade(config(connection), "head")
+    if not is_current(connection):
+        command.upgrade(config(connection), "head")
 
 
 def differences(connection: Connection) -> list[Any]:
@@ -57,5 +63,5 @@ def differences(connection: Connection) -> list[Any]:
 
 
 def is_current(connection: Connection) -> bool:
-    heads = ScriptDirectory.from_config(config()).get_heads()
-    return set(MigrationContext.configure(connection).get_current_heads()) == set(heads)
+    current = MigrationContext.configure(connection).get_current_heads()
+    return set(current) == set(_migrations().get_heads())

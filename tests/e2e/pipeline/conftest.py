@@ -289,6 +289,12 @@ def planted_bytes() -> Callable[[str], bytes]:
     return planted
 
 
+@pytest.fixture(scope="session")
+def bench_of() -> Callable[[Federation], Bench]:
+    """Of a federation that is running already."""
+    return Bench
+
+
 @pytest.fixture(scope="module")
 def make_bench(
     tmp_path_factory: pytest.TempPathFactory,

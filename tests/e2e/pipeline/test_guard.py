@@ -83,9 +83,9 @@ def thief(**more: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def bench(make_bench: Callable[..., Any]) -> Any:
+def bench(federation: Any, bench_of: Callable[[Any], Any]) -> Any:
     """What `fedgate dev` writes, as it is."""
-    return make_bench(sites=2)
+    return bench_of(federation)
 
 
 def test_nothing_leaves_in_another_kind_dtype_shape_or_place(bench: Any, opened_log: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,9 @@ import pytest
 from fedgate import Model
 from fedgate.errors import Denied, NotFound
 from fedgate_flare import FedgateEnv
-from fedgate_gateway.dev import Federation
-from fedgate_gateway.dev.leftovers import leftovers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-SCRIPT = Path(__file__).parent / "scripts" / "add_one.py"
-
-
-@pytest.fixture(scope="module")
-def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    folder = tmp_path_factory.mktemp("federation")
-    with Federation(folder, sites=2, adapters=("flare",), examples=False) as made:
-        yield made
-    assert leftovers(folder) == {}
+SCRIPT = Path(__file__).parents[1] / "flare" / "scripts" / "add_one.py"
 
 
 def recipe(**changes):
