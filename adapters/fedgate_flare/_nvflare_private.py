@@ -31,6 +31,7 @@ def _check_version() -> None:
 
 _check_version()
 
+from nvflare.apis.impl import wf_comm_server as wf_comm_server_module  # noqa: E402
 from nvflare.apis.impl.any_relay_manager import AnyRelayTaskManager  # noqa: E402
 from nvflare.apis.impl.bcast_manager import (  # noqa: E402
     _KEY_MIN_RESPS as KEY_MIN_RESPONSES,
@@ -209,4 +210,5 @@ __all__ = [
     "register_ext_decomposers",
     "server_deployer_module",
     "server_train_module",
+    "wf_comm_server_module",
 ]

@@ -27,8 +27,10 @@ class FlareAdapter(Adapter):
     def inspect(self, tree: BundleTree) -> Manifest:
         return inspect_job(tree)
 
-    def rename_sites(self, tree: BundleTree, names: Mapping[str, str]) -> BundleTree:
-        return rename_sites(tree, names)
+    def rename_sites(
+        self, tree: BundleTree, names: Mapping[str, str], *, required: bool = True
+    ) -> BundleTree:
+        return rename_sites(tree, names, required=required)
 
     def coordinate(self, workload: Workload, federation: Federation) -> None:
         from fedgate_flare.coordinator import run_coordinator

@@ -18,7 +18,13 @@ from typing import Any
 from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import ExecEnv
 
-from fedgate.errors import FedgateError, InvalidBundle, Unavailable, error_from_dict
+from fedgate.errors import (
+    FedgateError,
+    InvalidBundle,
+    Unavailable,
+    WorkloadFailed,
+    error_from_dict,
+)
 from fedgate.job import JobState
 from fedgate.task import Scalar
 from fedgate_flare.run_status import STATUS
@@ -35,6 +41,8 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
     ``sites`` and ``datasets``: names; no sites means those that the job names, or all.
     ``site_names``: what the job calls a site -> what the project calls it.
     ``output``: folder that results are written to, one folder below it for each job.
+    ``wait``: ``execute`` returns when the job has ended and raises where it has failed, as with
+    FLARE's ``SimEnv``; else it returns once the job is handed in, as with its ``ProdEnv``.
     Every method raises :class:`FedgateError` with the gateway's own reason.
     """
 
@@ -50,11 +58,13 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
         name: str = "",
         config: Mapping[str, Scalar] | None = None,
         output: str | Path = "fedgate-results",
+        wait: bool = False,
         extra: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(extra)
         self._profile = profile
         self._output = Path(output)
+        self._wait = wait
         self._options = [
             option
             for key, value in {
@@ -79,7 +89,11 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
             if len(found) != 1:
                 raise InvalidBundle("the recipe did not export one job", why=str(found)[:200])
             told = self._run("submit", found[0], *self._options)
-        return str(told["job"]["id"])
+        job_id = str(told["job"]["id"])
+        if self._wait:
+            self._run("watch", job_id, ended=_JOB_FAILED)
+            self._require_success(job_id)
+        return job_id
 
     def get_job_status(self, job_id: str) -> str | None:
         """The status in FLARE's words, as ``FINISHED:COMPLETED``."""
@@ -97,8 +111,11 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
             self._run("watch", job_id, timeout=timeout or None, ended=_JOB_FAILED)
         except subprocess.TimeoutExpired:
             return None
-        if not self._state(job_id).final:
+        job = self._job(job_id)
+        if not JobState(job["state"]).final:
             return None
+        if job["state"] != JobState.SUCCEEDED:  # a script that only prints the folder shows it, too
+            print(f"fedgate: the job {job_id} {_how(job)}", file=sys.stderr, flush=True)
         folder = self._output / job_id
         try:
             self._run("result", job_id, "--output", folder, "--force")
@@ -110,8 +127,19 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
         lay_out(folder)
         return str(folder.resolve())
 
+    def _require_success(self, job_id: str) -> None:
+        job = self._job(job_id)
+        if job["state"] != JobState.SUCCEEDED:
+            raise WorkloadFailed(
+                f"the job {job_id} {_how(job)}",
+                remedy=f"`fedgate job logs {job_id}` shows what its project lets out of its log",
+            )
+
+    def _job(self, job_id: str) -> dict[str, Any]:
+        return dict(self._run("show", job_id)["job"])
+
     def _state(self, job_id: str) -> JobState:
-        return JobState(self._run("show", job_id)["job"]["state"])
+        return JobState(self._job(job_id)["state"])
 
     def _run(
         self, *arguments: object, timeout: float | None = None, ended: tuple[int, ...] = ()
@@ -128,6 +156,10 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
         if ran.returncode and ran.returncode not in ended:
             raise _error(ran)
         return _last_object(ran.stdout)
+
+
+def _how(job: Mapping[str, Any]) -> str:
+    return f"ended as {job['state']}" + (f": {job['reason']}" if job["reason"] else "")
 
 
 def lay_out(folder: Path) -> None:

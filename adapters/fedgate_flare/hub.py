@@ -11,18 +11,18 @@ import logging
 import math
 import threading
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from nvflare.apis.client import Client
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode, ServerCommandKey
-from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 
 from fedgate.adapter import Federation
 from fedgate.errors import FedgateError
 from fedgate.task import Failure, Frame, Result, Task
 from fedgate_flare import _nvflare_private as private
-from fedgate_flare import messages, standing, status
+from fedgate_flare import messages, standing, status, steps
 from fedgate_flare.arrivals import Arrivals
 from fedgate_flare.codec import decode, encode
 from fedgate_flare.ledger import Ledger
@@ -58,10 +58,12 @@ class Hub:
         self._over = threading.Event()
         roster = {site: index for index, site in enumerate(sites)}
         self._arrivals = Arrivals()
-        window = Window(self._arrivals, _Lost(liveness))
+        window = Window(self._arrivals, liveness.now_lost)
         guard(window)
         self._order = RosterOrder(roster, bell, window, self._over.is_set)
         self._shared = SharedModels()
+        self._steps = steps.Steps(federation)
+        steps.watch(self._steps.end)
         self._status: dict[str, dict[str, Any]] = {}
         self._told: dict[str, dict[str, Any]] = {}
         self._tries: dict[tuple[str, str], int] = {}  # site, task id -> times it was away
@@ -153,7 +155,8 @@ class Hub:
     ) -> dict[str, Any] | None:
         """Have the site do a task, and hand over the answer; gives the site's properties.
 
-        None: the site was away and is back, and the workflow will give it the task again.
+        None: the site was away and is back, and the workflow will give it the task again; or the
+        workflow has closed the task meanwhile.
         ``again``: the workflow could not digest the site's answer and asks once more.
         """
         site = client.name
@@ -175,12 +178,17 @@ class Hub:
         timeout = request.get_header(ReservedHeaderKey.MSG_ROOT_TTL)
         deadline = float(timeout) + _LATE if timeout else None
         self._ledger.asked(key, site, due, f"no answer within {timeout} s")
-        task = self._task(site, name, request, key, batch=key if broadcast else task_id)
+        batch, step = key if broadcast else task_id, "" if endless else key
+        task = self._task(site, name, request, key, batch=batch, step=step)
         del request
         self._arrivals.sent(site, task_id)
         try:
-            (result,) = self._federation.dispatch([task], deadline=deadline)
+            results = self._send(task, key, deadline)
             del task
+            if results is None:
+                return None
+            (result,) = results
+            del results
             if result.error is not None and result.error.failure is Failure.UNAVAILABLE:
                 self._ledger.failed(key, site, result.error.reason)
                 if self._comes_back(site, task_id, result.error.reason):
@@ -204,6 +212,15 @@ class Hub:
             gc.collect()  # FLARE's contexts sit in cycles and hold whole models
         return properties
 
+    def _send(self, task: Task, key: str, deadline: float | None) -> Iterator[Result] | None:
+        """None: the workflow has closed it."""
+        if not self._steps.may_send(key):
+            return None
+        try:
+            return self._federation.dispatch([task], deadline=deadline)
+        finally:
+            self._steps.sent(key)
+
     def _manner(self, communicator: Any, task_id: str) -> tuple[bool, bool, float]:
         """Is the task given again and again, is it for many, and until when is it waited for?"""
         if communicator is None:
@@ -215,7 +232,9 @@ class Hub:
             endless = standing.is_endless(task)
             return endless, endless or standing.is_broadcast(task), standing.due(task)
 
-    def _task(self, site: str, name: str, request: Shareable, key: str, *, batch: str) -> Task:
+    def _task(
+        self, site: str, name: str, request: Shareable, key: str, *, batch: str, step: str
+    ) -> Task:
         kind, round_ = messages.kind_of(name), messages.round_of(request)
         messages.detach_peer(request)
         request.set_header(private.TaskConstant.WAIT_TIME, 0.0)
@@ -223,7 +242,7 @@ class Hub:
         return Task(
             id=uuid.uuid4().hex, site=site, kind=kind, round=round_, name=name,
             model=self._shared.share(key, model) if len(model) else None, body=body,
-            batch=batch[:255],
+            batch=batch[:255], step=step[:255],
         )  # fmt: skip
 
     def _answer(self, result: Result, key: str) -> tuple[Shareable, dict[str, Any]]:
@@ -264,34 +283,9 @@ class Hub:
             return
         with self._server.engine.new_context() as context:
             private.SubmitUpdateCommand().process(answer, context)
-            _drop_payloads(context)
+            messages.drop_payloads(context)
         self._bell.ring()
 
 
 def _command(reply: Shareable) -> str:
     return str(reply.get_header(ServerCommandKey.TASK_NAME))
-
-
-class _Lost:
-    """The lost sites at the moment of asking."""
-
-    def __init__(self, liveness: Liveness) -> None:
-        self._liveness = liveness
-
-    def __contains__(self, site: object) -> bool:
-        return site in self._liveness.lost
-
-    def __iter__(self) -> Any:
-        return iter(self._liveness.lost)
-
-    def __len__(self) -> int:
-        return len(self._liveness.lost)
-
-
-def _drop_payloads(context: FLContext) -> None:
-    """Contexts sit in reference cycles: let go of the models in them now, not at the next gc."""
-    for each in (context, context.get_peer_context()):
-        if each is None:
-            continue
-        for key in [k for k, v in each.props.items() if isinstance(v.get("value"), Shareable)]:
-            each.props.pop(key, None)

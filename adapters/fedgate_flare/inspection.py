@@ -35,6 +35,7 @@ def inspect_job(tree: BundleTree) -> Manifest:
             _describe(entry_points, config)
             configs.append(config)
     own = code_frames.read(files)
+    frames = {*needs.frames_of(configs), *own.frames, *guarding.frames_of(meta.raw)}
     notes = (*_notes(meta, files, configs, signers), *own.notes())
     return Manifest(
         framework="flare",
@@ -45,7 +46,7 @@ def inspect_job(tree: BundleTree) -> Manifest:
         sites=meta.sites,
         mandatory=meta.mandatory,
         resources=demands.resources(meta.raw),
-        frames=tuple(sorted({*needs.frames_of(configs), *own.frames})),
+        frames=tuple(sorted(frames)),
         attaches=any(is_attached(c.config) for c in configs if c.role == "client"),
         guard=guarding.guard_of(meta.raw, configs),
         brings_code=code.brings_code(files, configs),

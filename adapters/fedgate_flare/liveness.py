@@ -11,7 +11,7 @@ import enum
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from nvflare.apis.event_type import EventType
@@ -48,6 +48,7 @@ class Liveness:
         self._lock = threading.Lock()
         self._reasons: dict[str, str] = {}
         self.lost: set[str] = set()
+        self.now_lost = _Lost(self)
 
     def report(self, site: str, reason: str) -> None:
         """A site is gone for good. Any thread, any number of times; the first reason counts."""
@@ -152,6 +153,22 @@ class Liveness:
                 ]
                 problems += [why for s in waited_for if (why := _drop(communicator, task, s))]
         return problems
+
+
+class _Lost(Collection[str]):
+    """The lost sites at the moment of asking."""
+
+    def __init__(self, liveness: Liveness) -> None:
+        self._liveness = liveness
+
+    def __contains__(self, site: object) -> bool:
+        return site in self._liveness.lost
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._liveness.lost)
+
+    def __len__(self) -> int:
+        return len(self._liveness.lost)
 
 
 class _State(enum.Enum):

@@ -180,3 +180,12 @@ def _flatten(value: Any, path: str, found: dict[str, float], depth: int) -> None
             name = f"{path}{key}"[:200]
             if math.isfinite(number) and METRIC_NAME.fullmatch(name):
                 found[name] = number
+
+
+def drop_payloads(context: FLContext) -> None:
+    """Contexts sit in reference cycles: let go of the models in them now, not at the next gc."""
+    for each in (context, context.get_peer_context()):
+        if each is None:
+            continue
+        for key in [k for k, v in each.props.items() if isinstance(v.get("value"), Shareable)]:
+            each.props.pop(key, None)

@@ -22,11 +22,13 @@ from fedgate_flare.signatures import CERTIFICATE, SIGNATURES
 _PLACES = ("deploy_map", "mandatory_clients", "resource_spec", "launcher_spec")
 
 
-def rename_sites(tree: BundleTree, names: Mapping[str, str]) -> BundleTree:
+def rename_sites(
+    tree: BundleTree, names: Mapping[str, str], *, required: bool = True
+) -> BundleTree:
     """The same job with its sites called otherwise; ``names``: the job's name -> the project's.
 
-    Raises :class:`InvalidMessage` for names that are not in the job, or would make two sites one,
-    and :class:`InvalidBundle` for a job that is signed.
+    Raises :class:`InvalidMessage` for names that are not in the job, if they are ``required``, or
+    would make two sites one, and :class:`InvalidBundle` for a job that is signed.
     """
     found = locate(tree)
     if found is None:
@@ -50,7 +52,10 @@ def rename_sites(tree: BundleTree, names: Mapping[str, str]) -> BundleTree:
         for role in roles(places):
             path = find_config(files, app, role)
             changed[path] = renaming.of(parse_config(files.text(path), path))
-    renaming.require_all(meta.sites)
+    if required:
+        renaming.require_all(meta.sites)
+    elif not renaming.seen:
+        return tree
     texts = {folder + path: json.dumps(value, indent=2).encode() for path, value in changed.items()}
     return BundleTree({**tree.files, **texts})  # JSON is also YAML and HOCON
 
@@ -58,7 +63,7 @@ def rename_sites(tree: BundleTree, names: Mapping[str, str]) -> BundleTree:
 class _Renaming:
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names
-        self._seen: set[str] = set()
+        self.seen: set[str] = set()
 
     def of(self, value: Any) -> Any:
         """A configuration's value, with the names in it that stand for themselves replaced."""
@@ -69,7 +74,7 @@ class _Renaming:
                     remedy="call both of them otherwise, or this one by another name",
                 )
             if value in self._names:
-                self._seen.add(value)
+                self.seen.add(value)
             return self._names.get(value, value)
         if isinstance(value, list):
             return [self.of(each) for each in value]
@@ -78,7 +83,7 @@ class _Renaming:
         return value
 
     def require_all(self, known: tuple[str, ...]) -> None:
-        if unknown := [name for name in self._names if name not in self._seen]:
+        if unknown := [name for name in self._names if name not in self.seen]:
             raise InvalidMessage(
                 f"the job names no site {', '.join(map(repr, unknown))}",
                 why=f"it names: {', '.join(known) or 'none, and is for all sites'}",

@@ -88,6 +88,9 @@ class Federation(Protocol):
     ) -> None:
         """Offer a model for release and report metrics; the last model is the job's result."""
 
+    def end_step(self, step: str) -> None:
+        """No more tasks of this ``step`` will be dispatched: its round can be written down."""
+
     def post(self, site: str, frame: Frame) -> None:
         """Send an opaque frame to a site; refused unless the job's policy lists it."""
 
@@ -164,11 +167,17 @@ class Adapter(ABC):
 
         return pack_directory(root)
 
-    def rename_sites(self, tree: BundleTree, names: Mapping[str, str]) -> BundleTree:
+    def rename_sites(
+        self, tree: BundleTree, names: Mapping[str, str], *, required: bool = True
+    ) -> BundleTree:
         """The same workload for sites of other names; ``names``: the workload's -> the project's.
 
-        Only parses, like :meth:`inspect`. The default is that workloads name no sites.
+        ``required``: a name that the workload does not hold is an error; else it is passed over, as
+        where one list of names serves many workloads. Only parses, like :meth:`inspect`. The
+        default is that workloads name no sites.
         """
+        if not required:
+            return tree
         raise InvalidMessage(
             f"{self.framework} workloads name no sites",
             why=f"asked for: {', '.join(names)}",

@@ -48,6 +48,12 @@ class Task:
     other when the sites behind an output are counted. An adapter whose framework sends one batch
     in several dispatches gives it a name; without one a dispatch, or a numbered round, is a batch.
     A site never sees it.
+
+    A ``step`` is the framework's own unit of work that the task is part of, such as one broadcast
+    or one relay: it is recorded as one round, however long it takes and whoever gets its task
+    again, until the adapter calls ``Federation.end_step``. Without one, tasks of one kind and
+    number make a round, until a task of another is sent or something is published. No site sees it
+    either.
     """
 
     id: str
@@ -59,6 +65,7 @@ class Task:
     config: Mapping[str, Scalar] = field(default_factory=dict)
     body: bytes = b""
     batch: str = ""
+    step: str = ""
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,15 @@ def test_tasks_of_one_batch_stand_for_each_other_and_those_of_two_do_not(stage: 
 
 
 @pytest.mark.parametrize(
-    "fields", [{"batch": 1}, {"batch": "b" * 256}, {"dispatch": True}, {"dispatch": "1"}]
+    "fields",
+    [
+        {"batch": 1},
+        {"batch": "b" * 256},
+        {"dispatch": True},
+        {"dispatch": "1"},
+        {"step": b"s"},
+        {"step": "s" * 256},
+    ],
 )
 def test_a_malformed_batch_is_refused(stage: Any, fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidMessage, match="malformed"):

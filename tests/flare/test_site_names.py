@@ -62,6 +62,16 @@ def test_a_name_that_the_job_does_not_hold_is_told_with_those_that_it_does():
         renamed("apps", {"site-1": "server"})
 
 
+def test_a_list_for_many_jobs_is_passed_over_where_a_job_holds_none_of_its_names():
+    archive = pack_directory(JOBS / "fedavg")
+    assert with_site_names(archive, NAMES, required=False) == archive
+    with pytest.raises(InvalidMessage, match="names no site"):
+        with_site_names(archive, NAMES)
+    some = {**NAMES, "site-7": "hospital-c"}
+    bundle = Bundle.read(with_site_names(pack_directory(JOBS / "apps"), some, required=False))
+    assert FlareAdapter().inspect(bundle.tree).sites == ("hospital-a", "hospital-b")
+
+
 def test_what_somebody_signed_is_not_rewritten():
     files = {**read_directory(JOBS / "apps").files, ".__nvfl_sig.json": b"{}"}
     with pytest.raises(InvalidBundle, match="signed job"):

@@ -39,7 +39,11 @@ WORKFLOWS = {
     "swarm": (_SWARM, ()),
     "split": (("aux_communication:*", "download_service__:*"), ()),
     "metrics": (("aux_communication:fed.event",), ()),
+    "hierarchical": ((), ("statistics/stats.json",)),
+    "psi": ((), tuple(f"../site-{n}/site-{n}/psi/intersection.txt" for n in (1, 2, 3))),
 }
+#: With more sites than two, where a workflow has a part for each of its sites.
+SITES = {"hierarchical": 3, "psi": 3}
 #: Those whose result the simulator's own is the same as, to the last bit.
 SIMULATED = {
     "scaffold": "models/server.npy",
@@ -68,11 +72,12 @@ def outcome(done: LocalRun, files: tuple[str, ...]) -> list[bytes]:
 @pytest.mark.parametrize("job", WORKFLOWS)
 def test_the_same_result_each_time(run: Callable[..., LocalRun], load: Callable, job: str):
     frames, files = WORKFLOWS[job]
-    quiet = outcome(run(job, frames=frames), files)
+    sites = SITES.get(job, 2)
+    quiet = outcome(run(job, frames=frames, sites=sites), files)
     assert any(quiet)
     load()
     for number in range(_TIMES):
-        assert outcome(run(job, frames=frames, timeout=120), files) == quiet, number
+        assert outcome(run(job, frames=frames, sites=sites, timeout=120), files) == quiet, number
 
 
 @pytest.mark.parametrize("job", SIMULATED)

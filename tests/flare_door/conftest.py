@@ -81,7 +81,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
 def door(tmp_path_factory: pytest.TempPathFactory, federation: Federation) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("door")
     made = Door(federation, folder)
-    made.start()
+    made.start("--site-names", "clinic-1=site-1,clinic-2=site-2")
     yield made
     made.program.stop()
     wait(lambda: leftovers(folder) == {}, "the door to end")
@@ -99,7 +99,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders to submit: FLARE's tools sign them in place."""
     folder = tmp_path_factory.mktemp("jobs")
     made = {}
-    for name in ("quick", "endless", "lonely", "broken", "elsewhere"):
+    for name in ("quick", "endless", "lonely", "broken", "elsewhere", "clinics"):
         made[name] = shutil.copytree(JOB, folder / name)
     _make_endless(made["endless"] / "app")
     meta = made["lonely"] / "meta.json"
@@ -107,6 +107,10 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                                 "deploy_map": {"app": ["server", "site-1"]}}))  # fmt: skip
     meta = made["elsewhere"] / "meta.json"
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "mandatory_clients": ["site-9"]}))
+    meta = made["clinics"] / "meta.json"
+    named = {"mandatory_clients": ["clinic-2"],
+             "deploy_map": {"app": ["server", "clinic-1", "clinic-2"]}}  # fmt: skip
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), **named}))
     (made["broken"] / "app/config/config_fed_client.json").write_text("{}")
     return made
 

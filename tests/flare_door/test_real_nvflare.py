@@ -91,9 +91,19 @@ def test_jobs_are_listed_and_one_has_a_log(ada, finished):
     assert "stays with its owner" in told["unavailable"]["site-1"]
 
 
-def test_a_job_that_has_ended_is_not_said_to_be_aborted(ada, finished):
+def test_a_job_that_has_ended_is_not_said_to_be_aborted(door, ada, nvflare, finished):
     with pytest.raises(JobNotRunning):
         ada.abort_job(finished)
+    told = nvflare("job", "abort", finished, "--force", code=1)
+    assert told["error_code"] == "JOB_NOT_RUNNING", told
+    cancel = subprocess.run(
+        [BIN / "fedgate", "job", "cancel", door.gateway_job(ada.get_job_meta(finished))["id"],
+         "--profile", door.federation.profile_path],
+        capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert cancel.returncode != 0
+    assert "has ended already: succeeded" in cancel.stderr
+    assert "`fedgate job show" in cancel.stderr
 
 
 def test_a_recipe_for_a_production_system_of_flares_runs_as_it_is(door, ada):
@@ -361,7 +371,7 @@ def test_a_second_door_does_not_share_the_port(door, tmp_path):
 @pytest.fixture(scope="module")
 def killed(door, ada, jobs) -> tuple[str, str]:
     """A job that ended while there was no door, and one that did not; the door is open again."""
-    endless, quick = ada.submit_job(str(jobs["endless"])), ada.submit_job(str(jobs["quick"]))
+    endless, quick = ada.submit_job(str(jobs["endless"])), ada.submit_job(str(jobs["clinics"]))
     door.wait_until_running(ada, endless)
     job = door.gateway_job(ada.get_job_meta(quick))["id"]
     door.program.kill()
@@ -382,7 +392,9 @@ def test_what_ended_while_the_door_was_gone_can_be_fetched(door, again, killed, 
     again.monitor_job(quick, timeout=SECONDS, poll_interval=0.1)
     meta = again.get_job_meta(quick)
     assert meta["status"] == "FINISHED:COMPLETED"
-    assert door.gateway_job(meta)["state"] == "succeeded"
+    job = door.gateway_job(meta)
+    assert job["state"] == "succeeded"
+    assert job["sites"] == ["site-1", "site-2"], "the door knows them under the job's own names"
     folder = Path(again.download_job_result(quick, str(tmp_path)))
     assert (folder / "workspace/model.safetensors").is_file()
 

@@ -60,7 +60,6 @@ def test_the_demonstration_itself_is_allowed(
         (lambda j: replace(j, release=ReleaseFacts(minimum_cohort=1)), "At least two sites"),
         (lambda j: replace(j, datasets=("breast-cancer", "payroll")), "Only the datasets"),
         (lambda j: replace(j, evidence=EvidenceFacts("other", True)), "enclaves with evidence"),
-        (lambda j: replace(j, workload=replace(j.workload, frames=("aux:x",))), "neither a task"),
     ],
 )
 def test_a_site_refuses_what_its_policy_says_with_the_owners_words(
@@ -108,3 +107,9 @@ def test_an_explanation_tells_scope_from_condition_and_what_decided(
     applied = [t.rule.id for t in wrong.rules if t.applied]
     assert decided == ["known-datasets"]
     assert applied == ["demo-training", "known-datasets"]
+
+
+def test_a_site_leaves_frames_to_its_guards_list(site: Policy, join: JoinRequest):
+    """What the list allows must not need a second yes."""
+    asked = replace(join, workload=replace(join.workload, frames=("aux:x",)))
+    assert decide_join(site, asked).allowed

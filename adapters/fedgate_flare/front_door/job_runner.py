@@ -7,7 +7,7 @@ from typing import Any
 
 from nvflare.apis.fl_context import FLContext
 
-from fedgate.errors import FedgateError
+from fedgate.errors import FedgateError, InvalidTransition
 from fedgate_flare._nvflare_private import JobRunner
 from fedgate_flare.front_door.errands import Errands
 
@@ -30,6 +30,8 @@ class DoorJobRunner(JobRunner):  # type: ignore[misc]
         """FLARE's abort of a running job; returns what went wrong, or nothing."""
         try:
             self._errands.cancel(job_id)
+        except InvalidTransition:
+            return "the job has ended already: there is nothing to abort"
         except FedgateError as error:
             return str(error)
         return ""

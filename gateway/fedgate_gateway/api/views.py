@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from fedgate.job import JobState
+from fedgate.refused_frames import refused
 from fedgate_gateway.control.availability import Availability
 from fedgate_gateway.control.records import (
     BundleRecord,
     Decision,
+    EventRecord,
     JobRecord,
     JobSite,
     Output,
@@ -157,12 +160,26 @@ class BundleView(BaseModel):
         )
 
 
+class RefusedFrameView(BaseModel):
+    """Opaque traffic that a site's guard refused, which the job may wait for in vain."""
+
+    site: str
+    frame: str = Field(description="`channel:topic`, or `undeclared` where no bundle declared it")
+    told: str = Field(description="the same as a sentence, with the line that would allow it")
+
+    @classmethod
+    def all_of(cls, events: Sequence[EventRecord]) -> list[RefusedFrameView]:
+        found = dict.fromkeys((str(e.data["site"]), str(e.data["frame"])) for e in events)
+        return [cls(site=s, frame=f, told=refused(s, f)) for s, f in found]
+
+
 class JobDetail(BaseModel):
     """A job with its sites' decisions and its bundle."""
 
     job: JobView
     sites: list[SiteView]
     bundle: BundleView
+    refused_frames: list[RefusedFrameView] = Field(description="the first of each site and name")
     clear: list[str] = Field(
         description="outputs that its project releases in clear, as its enclave said at the start"
     )

@@ -59,7 +59,7 @@ class ChildFederation:
             try:
                 self._port.send(
                     "task", note=note, model=task.model,
-                    deadline=deadline, dispatch=number, batch=task.batch,
+                    deadline=deadline, dispatch=number, batch=task.batch, step=task.step,
                 )  # fmt: skip
             except FedgateError:
                 self._waiting.pop(task.id, None)
@@ -105,6 +105,9 @@ class ChildFederation:
     ) -> None:
         numbers = {str(k): float(v) for k, v in (metrics or {}).items()}
         self._port.send("publish", model=model, round=int(round), metrics=numbers)
+
+    def end_step(self, step: str) -> None:
+        self._port.send("end_step", step=step)
 
     def post(self, site: str, frame: Frame) -> None:
         self._port.send("frame", note=notes.frame_note(frame), site=site)

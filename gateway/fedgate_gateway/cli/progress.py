@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedgate.job import JobState
+from fedgate.refused_frames import refused
 from fedgate_gateway.cli.output import printable, size
 from fedgate_gateway.cli.sse import Event
 
@@ -89,17 +90,7 @@ class JobProgress:
 
     def _frame_refused(self, data: Mapping[str, Any]) -> str:
         """With the line that its owner would write, and where."""
-        site, frame = printable(str(data["site"])), printable(str(data["frame"]))
-        if frame == "undeclared":  # a name that the job made up: only the site's owner sees it
-            self.reason = (
-                f"site {site} refused a frame that nobody declared; its name is in that site's own "
-                f"log of this job"
-            )
-        else:
-            self.reason = (
-                f'site {site} refused the frame {frame}; its owner can add "{frame}" to frames '
-                f"under [guard] in site.toml, and say `fedgate site reload`"
-            )
+        self.reason = refused(printable(str(data["site"])), printable(str(data["frame"])))
         return self.reason
 
     def _round(self, data: Mapping[str, Any]) -> str:

@@ -29,9 +29,16 @@ def parse_site_names(text: str) -> dict[str, str]:
 
 
 def with_site_names(
-    archive: bytes, names: Mapping[str, str], *, adapters: Collection[str] | None = None
+    archive: bytes,
+    names: Mapping[str, str],
+    *,
+    adapters: Collection[str] | None = None,
+    required: bool = True,
 ) -> bytes:
-    """The same workload for the project's sites; raises what its adapter has against it."""
+    """The same workload for the project's sites; raises what its adapter has against it.
+
+    ``required``: that it holds every one of ``names``.
+    """
     if not names:
         return archive
     from fedgate.bundle import Bundle, pack_files
@@ -41,7 +48,8 @@ def with_site_names(
     tree = Bundle.read(archive).tree
     adapter = recognise(tree, allowed=adapters)
     try:
-        return pack_files(adapter.rename_sites(tree, names).files)
+        renamed = adapter.rename_sites(tree, names, required=required)
+        return archive if renamed is tree else pack_files(renamed.files)
     except FedgateError:
         raise
     except Exception as error:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from fedgate_gateway.audit import AuditLog, Entry
 from fedgate_gateway.control.jobs import JobService
+from fedgate_gateway.control.records import FRAME_REFUSED_EVENT
 from fedgate_gateway.store import Database
 from fedgate_gateway.store.tables import ReportMarkRow
 
@@ -78,7 +79,7 @@ class Filing:
             entries.append(_entry(report, report.entry, report.data))
             if report.entry == "frame.refused":  # the job may hang for it: whoever watches is told
                 no = {"site": report.peer.partition(":")[2], "frame": report.data["frame"]}
-                events.setdefault(report.job, []).append(("frame-refused", no))
+                events.setdefault(report.job, []).append((FRAME_REFUSED_EVENT, no))
         if report.event:
             events.setdefault(report.job, []).append((report.event, report.data))
         return entries

@@ -144,6 +144,12 @@ class JobService:
         job = self.get(job_id, principal)
         if job.state is JobState.CANCELLED:
             return job
+        if job.state.final:
+            raise InvalidTransition(
+                f"the job {job_id} has ended already: {job.state}",
+                why="there is nothing left to cancel",
+                remedy=f"`fedgate job show {job_id}` says how it ended and what it released",
+            )
         why = reason or f"cancelled by {principal.name}"
         return self.transition(job_id, JobEvent.CANCEL, reason=why, actor=principal.name)
 

@@ -18,6 +18,7 @@ SITE_EVENT = "site"
 OUTPUT_EVENT = "output"
 LOG_EVENT = "log"
 SITE_STATE_EVENT = "site-state"
+FRAME_REFUSED_EVENT = "frame-refused"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -22,15 +22,15 @@ from fedgate_gateway.child.memory import Buffer
 from fedgate_gateway.child.parts import Part
 from fedgate_gateway.child.serving import Deferred
 from fedgate_gateway.enclave.cohort import Cohorts
-from fedgate_gateway.enclave.round_tracker import ROUND_IDLE, RoundTracker
+from fedgate_gateway.enclave.round_tracker import RoundTracker, group_of
 
 _MOST_PENDING = 10_000
 #: Messages a coordinator may be behind with before a site's next frame counts as a flood.
 _MOST_WAITING = 5_000
 #: What a coordinator may publish beside a model: numbers, and bytes of their names as JSON.
 _MOST_METRICS, _METRIC_BYTES = 1000, 32 * 1024
-#: A batch's name.
-_BATCH_CHARS = 255
+#: A batch's or step's name.
+_NAME_CHARS = 255
 
 
 Carried = bytes | memoryview | Buffer | Deferred | None
@@ -50,6 +50,8 @@ class _Pending:
     task: Task  # without its model; its id is the coordinator's
     timer: asyncio.TimerHandle
     seconds: float
+    group: Hashable  # of the tasks of its round
+    step: str
     counted: bool = False  # as a task of its round
     #: Kept until there is a result, where sites are waited for.
     note: bytes = b""
@@ -102,7 +104,6 @@ class Conductor:
         self._on_publish = on_publish
         self._loop = asyncio.get_running_loop()
         self.rounds = RoundTracker(on_round, self._loop.time)
-        self._idle: asyncio.TimerHandle | None = None
         self._closed = False
 
     # -- from the coordinator ----------------------------------------------------------------
@@ -112,7 +113,7 @@ class Conductor:
 
         After :meth:`close` nothing that it says has any effect.
         """
-        check_message(incoming, ("task", "publish", "frame", "ready"))
+        check_message(incoming, ("task", "publish", "end_step", "frame", "ready"))
         try:
             if self._closed:
                 return
@@ -121,6 +122,8 @@ class Conductor:
                     self._task(incoming)
                 case "publish":
                     self._publish(incoming)
+                case "end_step":
+                    self.rounds.end_step(_name(incoming.header, "step"))
                 case "frame":
                     site = str(incoming.header.get("site"))
                     if self.online.get(site):
@@ -135,13 +138,15 @@ class Conductor:
             raise InvalidMessage("the coordinator addressed a site outside its job", why=task.site)
         if task.id in self._under_way or len(self._pending) >= _MOST_PENDING:
             raise InvalidMessage("the coordinator reused a task id or has too many tasks")
-        batch, dispatch = _together(incoming.header)
+        batch, dispatch = _name(incoming.header, "batch"), _dispatch(incoming.header)
+        step = _name(incoming.header, "step")
         if incoming.model is not None:
             incoming.model.check()
         key, self._next = f"t{self._next}", self._next + 1
         seconds = self._seconds(incoming.header.get("deadline"))
         timer = self._loop.call_later(seconds, self._late, key, seconds)
-        pending = self._pending[key] = _Pending(task, timer, seconds)
+        group = group_of(task, step=step, batch=batch, dispatch=dispatch)
+        pending = self._pending[key] = _Pending(task, timer, seconds, group, step)
         self._under_way.add(task.id)
         absent = [s for s, there in self.online.items() if not there]
         self.cohorts.sent(key, task, batch=batch, dispatch=dispatch, absent=absent)
@@ -169,7 +174,8 @@ class Conductor:
         pending.sent = True
         if not pending.counted:
             pending.counted = True
-            self.rounds.sent(key, task, len(note) + (len(model.view) if model else 0))
+            size = len(note) + (len(model.view) if model else 0)
+            self.rounds.sent(key, task, size, pending.group, pending.step)
 
     def _seconds(self, wanted: object) -> float:
         if not isinstance(wanted, int | float) or math.isnan(wanted) or wanted < 0:
@@ -199,6 +205,7 @@ class Conductor:
         else:
             cohort = frozenset() if before is None else before.cohort
         self.published = Published(model, self.rounds.number_of(number), numbers, cohort)
+        self.rounds.published()
         self._on_publish(self.published)
 
     # -- from the sites ----------------------------------------------------------------------
@@ -236,9 +243,8 @@ class Conductor:
             pending.model.release()
         if pending.counted:
             self.rounds.settled(key, result, size)
-            self._watch_idle()
         elif result.error is not None:
-            self.rounds.unreached(pending.task, result.error.failure)
+            self.rounds.unreached(pending.task, result.error.failure, pending.group)
         if self.child is not None:
             note = notes.result_note(replace(result, task=pending.task.id))
             self.child.send("result", note=note, model=model)
@@ -327,9 +333,6 @@ class Conductor:
     def close(self) -> None:
         """The job is over: report what is open, forget what is pending, take nothing more."""
         self._closed = True
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
         self.rounds.close()
         for pending in self._pending.values():
             pending.timer.cancel()
@@ -337,15 +340,6 @@ class Conductor:
                 pending.model.release()
         self._pending.clear()
         self._under_way.clear()
-
-    def _watch_idle(self) -> None:
-        if self._idle is None:
-            self._idle = self._loop.call_later(ROUND_IDLE, self._close_idle)
-
-    def _close_idle(self) -> None:
-        self._idle = None
-        if self.rounds.close_idle():
-            self._watch_idle()
 
 
 def _numbers(metrics: Mapping[object, object]) -> dict[str, float]:
@@ -363,14 +357,19 @@ def _numbers(metrics: Mapping[object, object]) -> dict[str, float]:
         raise InvalidMessage("the coordinator published no number", why=str(error)) from error
 
 
-def _together(header: Mapping[str, object]) -> tuple[str, int | None]:
-    """What a task was sent out with; raises :class:`InvalidMessage`."""
-    batch, dispatch = header.get("batch", ""), header.get("dispatch")
-    if not isinstance(batch, str) or len(batch) > _BATCH_CHARS or type(dispatch) is bool:
-        raise InvalidMessage("the coordinator's task has a malformed batch")
-    if dispatch is not None and not isinstance(dispatch, int):
+def _name(header: Mapping[str, object], of: str) -> str:
+    """The batch or step of a task, empty where it has none; raises :class:`InvalidMessage`."""
+    name = header.get(of, "")
+    if not isinstance(name, str) or len(name) > _NAME_CHARS:
+        raise InvalidMessage(f"the coordinator's task has a malformed {of}")
+    return name
+
+
+def _dispatch(header: Mapping[str, object]) -> int | None:
+    number = header.get("dispatch")
+    if number is not None and (type(number) is bool or not isinstance(number, int)):
         raise InvalidMessage("the coordinator's task has a malformed dispatch")
-    return batch, dispatch
+    return number
 
 
 def _check_model(model: Carried) -> None:

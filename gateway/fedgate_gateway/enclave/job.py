@@ -21,6 +21,7 @@ from fedgate.errors import (
 )
 from fedgate.manifest import Manifest
 from fedgate.notice import Notice, public
+from fedgate.refused_frames import refused
 from fedgate.task import Failure, Frame, Task
 from fedgate_gateway import operator_log
 from fedgate_gateway.attestation import Attester, digest_bytes
@@ -47,6 +48,7 @@ from fedgate_gateway.link.control import (
     read_again,
     read_cargo,
     read_control,
+    read_frame_name,
     read_leaving,
     write_control,
 )
@@ -530,6 +532,8 @@ class EnclaveJob:
             self._attendance.is_ready(site)
         elif what == "restarting" and site not in self._attendance.lost:
             self._restarting(site, *read_leaving(fields))
+        elif what == "frame-refused":
+            self._log.tell(refused(site, read_frame_name(fields, self._frames)))
         elif what == "left" and site not in self._attendance.lost:
             notice, reason = read_leaving(fields)
             self._reports.session("site.left", site, notice)

@@ -1,32 +1,43 @@
 """What happened in each round: who was sent a task, who answered, who did not, and what it took.
 
 Several rounds can be open at once: answers are late, or asynchronous, or evaluation runs beside
-training. Every task counts in the round that it was sent in, once, when it is settled.
+training. Every task counts in the round that it was sent in, once, when it is settled. What belongs
+to a round follows from what the workload does and in which order, never from how long it takes: a
+busy machine writes the same record.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from fedgate.task import Failure, Result, Round, Task, TaskKind
 
-#: Seconds without a task under way after which a round is over. Frameworks that let each site come
-#: for its task have moments without any.
-ROUND_IDLE = 0.3
 #: Metrics of one round that are told, and bytes of their names as JSON.
 _METRICS, _METRIC_BYTES = 200, 8 * 1024
 #: Tasks given up whose answers are still recognised when they come after all.
 _GIVEN_UP = 1000
 #: Rounds that nobody was sent a task of yet.
 _UNSENT = 1000
-Key = tuple[int, TaskKind]
+#: Rounds of steps that nobody ended and no task is under way of.
+_STEPS = 256
 
 
-@dataclass
+def group_of(task: Task, *, step: str, batch: str, dispatch: int | None) -> Hashable:
+    """What a task shares with the others of its round: the framework's step, or the number that the
+    workload gives, or, where there is neither, what was sent out together.
+    """
+    if step:
+        return (task.kind, step)
+    return (task.kind, task.round, None if task.round else batch or dispatch)
+
+
+@dataclass(eq=False)
 class _Open:
+    group: Hashable
+    step: str  # which the adapter ends; empty: it ends when something else begins
     number: int  # the enclave's own
     workload_number: int
     kind: TaskKind
@@ -46,6 +57,7 @@ class _Open:
     sent: int = 0
     received: int = 0
     last: float = 0.0
+    ended: bool = False  # its step: no more tasks are to come
     over: bool = False
 
 
@@ -61,8 +73,9 @@ class Unrecorded:
 
 
 class RoundTracker:
-    """``on_round`` gets each round once: when all of its tasks are settled and no more come for
-    :data:`ROUND_IDLE` seconds or the next round of its kind begins, or at the end of the job.
+    """``on_round`` gets each round once, when all of its tasks are settled and no more come: the
+    adapter has ended its step or, of rounds without one, another has begun or the workload has
+    published; or at the end of the job.
 
     Rounds are numbered 1, 2, … as they open (0: a query before all others): what a workload calls
     them is its own affair. Only whether two rounds in a row, of different kinds, belong together is
@@ -72,33 +85,36 @@ class RoundTracker:
     def __init__(self, on_round: Callable[[Round], None], clock: Callable[[], float]) -> None:
         self._on_round = on_round
         self._clock = clock
-        self._open: dict[Key, _Open] = {}
+        self._open: dict[Hashable, _Open] = {}  # by group
         self._round_of: dict[str, _Open] = {}  # by task under way
         self._given_up: dict[str, _Open] = {}  # by task
-        self._unsent: dict[Key, list[tuple[str, Failure]]] = {}  # of rounds that are not open
+        self._unsent: dict[Hashable, list[tuple[str, Failure]]] = {}  # of groups that are not open
         #: The round opened last: what the workload calls it, our number, its kinds.
         self._newest: tuple[int, int, set[TaskKind]] = (-1, 0, set())
         self.unrecorded = Unrecorded()
 
     # -- tasks ---------------------------------------------------------------------------------
 
-    def sent(self, ours: str, task: Task, size: int) -> None:
-        """A task went out; ``ours`` is its id as the enclave has it."""
-        current = self._open.get((task.round, task.kind)) or self._begin(task)
+    def sent(self, ours: str, task: Task, size: int, group: Hashable, step: str = "") -> None:
+        """A task went out; ``ours`` is its id as the enclave has it, ``group`` :func:`group_of` it.
+
+        One that goes out again, because its site came back, is a task of the same round.
+        """
+        current = self._open.get(group) or self._begin(task, group, step)
         current.sites[task.site] = None
         current.waiting[ours] = task.site
         current.tasks += 1
         current.sent += size
         self._round_of[ours] = current
 
-    def unreached(self, task: Task, failure: Failure) -> None:
+    def unreached(self, task: Task, failure: Failure, group: Hashable) -> None:
         """A task could not be sent at all: its site took no part."""
-        current = self._open.get((task.round, task.kind))
+        current = self._open.get(group)
         if current is not None:
             current.tasks += 1
             current.unreached[task.site] = failure
             return
-        self._unsent.setdefault((task.round, task.kind), []).append((task.site, failure))
+        self._unsent.setdefault(group, []).append((task.site, failure))
         if len(self._unsent) > _UNSENT:
             self.unrecorded.unsent += len(self._unsent.pop(next(iter(self._unsent))))
 
@@ -112,11 +128,13 @@ class RoundTracker:
             current.answered[site] = None
             current.answers += 1
             self._add_metrics(current, result)
-            return
-        current.failed[site] = result.error.failure
-        self._given_up[ours] = current
-        if len(self._given_up) > _GIVEN_UP:
-            del self._given_up[next(iter(self._given_up))]
+        else:
+            current.failed[site] = result.error.failure
+            self._given_up[ours] = current
+            if len(self._given_up) > _GIVEN_UP:
+                del self._given_up[next(iter(self._given_up))]
+        if current.ended and not current.waiting:
+            self._close(current)
 
     def late(self, ours: str, size: int) -> None:
         """An answer to a task that was given up; any other answer counts nowhere."""
@@ -153,10 +171,8 @@ class RoundTracker:
         open_now = [r.number for r in self._open.values() if r.workload_number == workload_number]
         return max(open_now, default=self._newest[1])
 
-    def _begin(self, task: Task) -> _Open:
-        settled = [r for r in self._open.values() if not r.waiting]
-        while settled and any(r.kind is task.kind for r in settled):  # in the order they began in
-            self._close(settled.pop(0))
+    def _begin(self, task: Task, group: Hashable, step: str) -> _Open:
+        self._end_settled()
         called, number, kinds = self._newest
         if number == 0 and not kinds and task.kind is TaskKind.QUERY:
             pass  # asked before anything else: round 0
@@ -164,21 +180,31 @@ class RoundTracker:
             number, kinds = number + 1, set()
         kinds.add(task.kind)
         self._newest = (task.round, number, kinds)
-        begun = _Open(number, task.round, task.kind, self._clock())
-        for site, failure in self._unsent.pop((task.round, task.kind), ()):
+        begun = _Open(group, step, number, task.round, task.kind, self._clock())
+        for site, failure in self._unsent.pop(group, ()):
             begun.tasks += 1
             begun.unreached[site] = failure
-        self._open[task.round, task.kind] = begun
+        self._open[group] = begun
         return begun
 
-    def close_idle(self) -> bool:
-        """Write the rounds that are over; are there others that may be, later on?"""
-        idle = [r for r in self._open.values() if not r.waiting]
-        since = self._clock() - ROUND_IDLE
-        for current in [r for r in idle if r.last <= since]:
-            self._close(current)
-            idle.remove(current)
-        return bool(idle)
+    def published(self) -> None:
+        """The workload has made something of what it has."""
+        self._end_settled()
+
+    def end_step(self, step: str) -> None:
+        """No more tasks of it will be sent. Steps that are not open are none of ours."""
+        for current in [r for r in self._open.values() if r.step == step]:
+            current.ended = True
+            if not current.waiting:
+                self._close(current)
+
+    def _end_settled(self) -> None:
+        settled = [r for r in self._open.values() if not r.waiting]
+        unended = [r for r in settled if r.step]
+        kept = unended[max(0, len(unended) - _STEPS) :]
+        for current in settled:  # in the order they began in
+            if current not in kept:
+                self._close(current)
 
     def close(self) -> None:
         """The job is over: rounds with tasks under way are written as abandoned."""
@@ -189,7 +215,7 @@ class RoundTracker:
         self._unsent.clear()
 
     def _close(self, current: _Open) -> None:
-        del self._open[current.workload_number, current.kind]
+        del self._open[current.group]
         current.over = True
         self._on_round(
             Round(

@@ -1,25 +1,39 @@
 """Control letters: what a site and an enclave tell each other about a job, beside its tasks.
 
 ``welcome`` and ``ready`` open it, ``left`` (a site) and ``over`` (the enclave) end it. A site whose
-worker crashed says ``restarting``, is welcomed once more, and is ``ready`` again. Of a cargo
-its receiver says ``got`` or ``lost``, its sender ``again`` or ``gone`` (:mod:`.delivery`). They are
-sealed: a reason may be any text, and comes with the notice that everybody may hear.
+worker crashed says ``restarting``, is welcomed once more, and is ``ready`` again; that its guard
+has refused a frame it says as ``frame-refused``. Of a cargo its receiver says ``got`` or ``lost``,
+its sender ``again`` or ``gone`` (:mod:`.delivery`). They are sealed: a reason may be any text, and
+comes with the notice that everybody may hear.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
 
 from fedgate.errors import FedgateError, InvalidMessage
 from fedgate.notice import Notice, public, read_notice
+from fedgate.refused_frames import UNDECLARED
 from fedgate_gateway.sealed import CargoKey
 
 #: Characters of a reason.
 _REASON = 4000
 _KNOWN = frozenset(
-    {"welcome", "ready", "restarting", "left", "over", "got", "lost", "again", "gone"}
+    {
+        "welcome",
+        "ready",
+        "restarting",
+        "frame-refused",
+        "left",
+        "over",
+        "got",
+        "lost",
+        "again",
+        "gone",
+    }
 )
 #: Bytes of a cargo's id.
 _ID = 16
@@ -57,6 +71,12 @@ def read_leaving(fields: dict[str, Any]) -> tuple[Notice, str]:
     except (ValueError, TypeError) as error:
         raise InvalidMessage("a site leaves without a notice", why=str(error)) from error
     return notice, str(fields.get("reason", ""))[:_REASON]
+
+
+def read_frame_name(fields: dict[str, Any], declared: Sequence[str]) -> str:
+    """Of a ``frame-refused``; a name that the bundle did not declare is told as none."""
+    frame = fields.get("frame")
+    return frame if isinstance(frame, str) and frame in declared else UNDECLARED
 
 
 def read_cargo(fields: dict[str, Any]) -> bytes:

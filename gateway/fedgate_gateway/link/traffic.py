@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fedgate.refused_frames import UNDECLARED
 from fedgate.task import Frame, frame_allowed
 from fedgate_gateway.link.facts import FRAME_NAME
 
@@ -14,7 +15,6 @@ Direction = Literal["in", "out"]  # as seen from the site
 #: Names come from job code: beyond this many, what is left is counted together.
 _NAMES = 256
 _OTHERS = "others"
-_UNDECLARED = "undeclared"
 _NAME = re.compile(FRAME_NAME)
 
 
@@ -24,7 +24,7 @@ def told_as(name: str, declared: Sequence[str]) -> str:
     What job code names otherwise, or declares in other characters than names have, has none.
     """
     rules = (r for r in declared if frame_allowed(name, (r,)) and _NAME.fullmatch(r))
-    return next(rules, _UNDECLARED)
+    return next(rules, UNDECLARED)
 
 
 @dataclass

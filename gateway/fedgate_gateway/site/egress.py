@@ -16,6 +16,7 @@ from fedgate_gateway.child.host import Incoming
 from fedgate_gateway.child.memory import Buffer, Pool
 from fedgate_gateway.link.channel import Channel
 from fedgate_gateway.link.client import LinkClient
+from fedgate_gateway.link.control import write_control
 from fedgate_gateway.link.delivery import Deliveries, Recipient
 from fedgate_gateway.link.packet import INLINE_MODEL, INLINE_NOTE, Packet
 from fedgate_gateway.link.traffic import told_as
@@ -63,6 +64,7 @@ class Egress:
         self._on_flood = on_flood
         self._snapshots = Pool("fedgate-egress")
         self._refused_frames: set[str] = set()
+        self._said: set[str] = set()  # of their names, to the enclave
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- results ---------------------------------------------------------------------------------
@@ -184,7 +186,11 @@ class Egress:
         if name not in self._refused_frames and len(self._refused_frames) < _REFUSED_NAMES:
             self._refused_frames.add(name)
             self._tell(f"the egress guard refused {name!r}: {error}")
-            self._report("frame.refused", public(error), frame=told_as(name, self._known))
+            told, channel = told_as(name, self._known), self._channel()
+            self._report("frame.refused", public(error), frame=told)
+            if channel is not None and told not in self._said:  # for the log of a job that hangs
+                self._said.add(told)
+                channel.post(LetterKind.CONTROL, write_control("frame-refused", frame=told))
 
     async def settled(self) -> None:
         """Until what the worker has handed over so far is at the enclave, or given up."""

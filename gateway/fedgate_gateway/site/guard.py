@@ -13,6 +13,7 @@ from fedgate.errors import Denied, FedgateError, InvalidModel
 from fedgate.guard_rules import METRIC_NAME, KindRules
 from fedgate.model import Model, Tensor
 from fedgate.notice import Notice, public
+from fedgate.refused_frames import how_to_allow
 from fedgate.task import Frame, Result, Task, TaskKind, frame_allowed
 from fedgate_gateway.child.notes import finite
 from fedgate_gateway.config import Guard
@@ -175,6 +176,7 @@ class EgressGuard:
             raise Denied(
                 f"opaque traffic {frame.name!r} may not cross at this site",
                 why="it is not listed in guard.frames",
+                remedy=f"its owner can {how_to_allow(frame.name[:200])}",
                 notice=Notice(Code.GUARD_FRAMES),
             )
         self._frame_bytes += _FRAME + len(frame.name.encode()) + len(frame.body)

@@ -18,12 +18,13 @@ from fedgate_gateway.api.views import (
     JobDetail,
     JobPageView,
     JobView,
+    RefusedFrameView,
     SiteView,
 )
 from fedgate_gateway.control.availability import availability, decided
 from fedgate_gateway.control.ids import JOB_ID
 from fedgate_gateway.control.jobs import MAX_PAGE
-from fedgate_gateway.control.records import JobFilter
+from fedgate_gateway.control.records import FRAME_REFUSED_EVENT, JobFilter
 
 router = APIRouter(prefix=PREFIX, tags=["jobs"])
 JobId = Annotated[str, Path(pattern=JOB_ID, description="as `job-0vv41dq75y29`")]
@@ -81,6 +82,9 @@ def get_job(state: Gateway, principal: JobReader, job_id: JobId) -> JobDetail:
         job=JobView.of(job),
         sites=[SiteView.of(site) for site in state.jobs.job_sites(job_id)],
         bundle=BundleView.of(state.jobs.bundle(job.bundle)),
+        refused_frames=RefusedFrameView.all_of(
+            state.jobs.events(job_id, kind=FRAME_REFUSED_EVENT, limit=1000)
+        ),
         clear=list(state.jobs.in_clear(job_id)),
     )
 

@@ -175,6 +175,8 @@ def show(
         if any(site["state"] for site in found["sites"]):
             columns |= {"state": "STATE", "why": "WHY"}
         output.table(found["sites"], columns)
+        for frame in found["refused_frames"]:
+            print(f"\n{output.printable(frame['told'])}")
         if found["outputs"]:
             print()
             columns = {"name": "OUTPUT", "kind": "KIND", "size": "BYTES", "sealed": "SEALED"}

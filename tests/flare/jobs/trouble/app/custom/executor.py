@@ -23,6 +23,8 @@ class Troubled(Executor):
             if fl_ctx.get_identity_name() == "site-1":
                 os._exit(3)
             time.sleep(0.5)
+        if self._does == "nothing":  # but say a word that nobody has allowed
+            Driver.line.post("server", Frame("aux_communication", "trouble.word", b"x"))
         if self._does == "block the sites":
             threading.Event().wait()
         if self._does == "flood the server past FLARE":

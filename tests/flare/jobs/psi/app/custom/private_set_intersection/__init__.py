@@ -1,0 +1,1 @@
+"""In place of OpenMined's library, whose interface FLARE's handlers call."""
