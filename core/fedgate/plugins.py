@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from importlib.metadata import entry_points
-from typing import Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
 
 from stevedore import DriverManager
 from stevedore.exception import NoMatches
@@ -18,8 +18,10 @@ from fedgate.errors import (
     PluginUnavailable,
     UnknownFramework,
 )
-from fedgate.front_door import FrontDoor
-from fedgate.side_door import SideDoor
+
+if TYPE_CHECKING:
+    from fedgate.front_door import FrontDoor
+    from fedgate.side_door import SideDoor
 
 ADAPTERS = "fedgate.adapters"
 FRONT_DOORS = "fedgate.front_doors"
@@ -28,7 +30,19 @@ SIDE_DOORS = "fedgate.side_doors"
 
 def names(group: str) -> list[str]:
     """Names registered under an entry-point group; nothing is imported."""
-    return sorted({entry.name for entry in entry_points(group=group)})
+    return sorted({entry.name for entry in _registered(group)})
+
+
+def _registered(group: str) -> list[EntryPoint]:
+    """All of an entry-point group, read once in a process, for us and for stevedore.
+
+    By itself stevedore reads every group of every distribution unless it finds a file in the home
+    folder that says so; a child's home is its scratch folder, which is empty.
+    """
+    cache = DriverManager.ENTRY_POINT_CACHE
+    if group not in cache:
+        cache[group] = list(dict.fromkeys(entry_points(group=group)))
+    return cache[group]
 
 
 def load(group: str, name: str, *, allowed: Collection[str] | None = None) -> Any:
@@ -42,6 +56,7 @@ def load(group: str, name: str, *, allowed: Collection[str] | None = None) -> An
             why=f"allowed in {group} are: {', '.join(sorted(allowed)) or 'none'}",
             remedy="add its name to the configuration's list of plugins",
         )
+    _registered(group)
     try:
         manager = DriverManager(
             namespace=group,
@@ -75,6 +90,8 @@ def load_adapter(framework: str, *, allowed: Collection[str] | None = None) -> A
 
 
 def load_front_door(name: str, *, allowed: Collection[str] | None = None) -> FrontDoor:
+    from fedgate.front_door import FrontDoor  # children load adapters alone
+
     door = load(FRONT_DOORS, name, allowed=allowed)
     if not isinstance(door, FrontDoor):
         raise PluginUnavailable(f"the plugin {name!r} is not a front door")
@@ -82,6 +99,8 @@ def load_front_door(name: str, *, allowed: Collection[str] | None = None) -> Fro
 
 
 def load_side_door(name: str, *, allowed: Collection[str] | None = None) -> SideDoor:
+    from fedgate.side_door import SideDoor
+
     door = load(SIDE_DOORS, name, allowed=allowed)
     if not isinstance(door, SideDoor):
         raise PluginUnavailable(f"the plugin {name!r} is not a side door")

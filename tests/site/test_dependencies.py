@@ -70,9 +70,18 @@ def test_a_dependency_is_there_or_is_named(dependency: str, missing: str | None)
 
 
 def test_this_very_interpreter_says_what_it_has() -> None:
-    offer = offer_of("", {})
-    assert offer.missing(["fedgate", "numpy>=1"]) == []
-    assert offer.missing(["a-package-that-nobody-has"])
+    asked = ["fedgate", "Types_Psutil", "numpy>=1", "a-package-that-nobody-has>1", "no name!"]
+    offer = offer_of("", {}, asked)
+    assert offer.missing(asked[:3]) == []
+    assert offer.missing(asked[3:]) == [
+        "a-package-that-nobody-has>1 (not installed)", "'no name!' (malformed)",
+    ]  # fmt: skip
+    assert set(offer.packages) == {"fedgate", "types-psutil", "numpy"}, "others were not asked for"
+
+
+def test_more_dependencies_than_a_command_line_holds_are_looked_up() -> None:
+    asked = [f"nobody-has-{number:060}" for number in range(3000)]
+    assert len(offer_of("", {}, asked).missing(asked)) == len(asked)
 
 
 def test_a_site_declines_with_the_names_of_what_it_lacks(tmp_path: Path) -> None:

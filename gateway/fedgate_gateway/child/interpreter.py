@@ -20,16 +20,23 @@ _ROOTS = (
 )
 
 
-def ask(interpreter: str, question: str, environment: Mapping[str, str] | None = None) -> Any:
+def ask(
+    interpreter: str,
+    question: str,
+    environment: Mapping[str, str] | None = None,
+    told: object = None,
+) -> Any:
     """Run the lines ``question``, which print JSON; "" is the interpreter of this program.
 
-    Raises :class:`InvalidConfig` for one that does not answer.
+    ``told`` comes to them as JSON on standard input. Raises :class:`InvalidConfig` for one that
+    does not answer.
     """
     executable = interpreter or sys.executable
     try:
         answer = subprocess.run(
             [executable, "-P", "-c", question],
             env={**os.environ, **(environment or {})},
+            input=json.dumps(told),
             capture_output=True, timeout=_SECONDS, check=True, text=True,
         ).stdout  # fmt: skip
         return json.loads(answer)
