@@ -52,6 +52,7 @@ def rename_sites(
         for role in roles(places):
             path = find_config(files, app, role)
             changed[path] = renaming.of(parse_config(files.text(path), path))
+    renaming.refuse_two_for_one()
     if required:
         renaming.require_all(meta.sites)
     elif not renaming.seen:
@@ -64,23 +65,28 @@ class _Renaming:
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names
         self.seen: set[str] = set()
+        self._taken: set[str] = set()  # names of the project's that it holds before
 
     def of(self, value: Any) -> Any:
         """A configuration's value, with the names in it that stand for themselves replaced."""
         if isinstance(value, str):
-            if value in self._names.values() and value not in self._names:
-                raise InvalidMessage(
-                    f"the job has a site {value!r} already",
-                    remedy="call both of them otherwise, or this one by another name",
-                )
             if value in self._names:
                 self.seen.add(value)
+            elif value in self._names.values():
+                self._taken.add(value)
             return self._names.get(value, value)
         if isinstance(value, list):
             return [self.of(each) for each in value]
         if isinstance(value, dict):
             return {self.of(key): self.of(inner) for key, inner in value.items()}
         return value
+
+    def refuse_two_for_one(self) -> None:
+        if taken := self._taken & {self._names[name] for name in self.seen}:
+            raise InvalidMessage(
+                f"the job has a site {min(taken)!r} already",
+                remedy="call both of them otherwise, or this one by another name",
+            )
 
     def require_all(self, known: tuple[str, ...]) -> None:
         if unknown := [name for name in self._names if name not in self.seen]:

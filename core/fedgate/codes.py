@@ -39,6 +39,7 @@ class Code(enum.StrEnum):
     # a job that an enclave does not take
     UNKNOWN_PROJECT = "unknown-project"
     NO_ROOM = "no-room"
+    RESOURCES_HELD = "resources-held"
     LACKS_DEPENDENCIES = "lacks-dependencies"
     NOT_A_MEMBER = "not-a-member"
     NO_RECIPIENT = "no-recipient"
@@ -181,6 +182,7 @@ SENTENCES: Mapping[Code, str] = {
     Code.LACKS_DEPENDENCIES: "what the workload depends on is not installed there (its log says "
     "what; an operator can install it, or list a prepared environment in interpreters)",
     Code.NO_ROOM: "there is no room: {jobs} jobs are running",
+    Code.RESOURCES_HELD: "what the job asks for is held by others: {jobs} jobs are running",
     Code.NOT_A_MEMBER: "a site of the job is not a member of its project",
     Code.NO_RECIPIENT: (
         "the project releases sealed outputs, and the job names no key to seal to "

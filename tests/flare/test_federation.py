@@ -97,7 +97,8 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
         own = f"max_jobs = 4\nscratch_bytes = {SCRATCH_BYTES}\n"
         if site == "site-1":  # its worker's first crash is its last; at site-2 as by default
             own += "worker_restarts = 0\n"
-        path.write_text(f"{own}{path.read_text()}{guard}")
+        has = "\n[resources]\nnum_of_gpus = 1\n"
+        path.write_text(f"{own}{path.read_text()}{guard}{has}")
         policy = made.layout.policy(site)
         policy.write_text(  # which need not speak of frames: the guard's list decides
             policy.read_text().replace("context.release.minimum_cohort >= 2", "true")
@@ -304,11 +305,12 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
 def troubled(jobs, waiting) -> dict[str, str]:
     """All of them handed in together, and with them two that end well: a few run at a time."""
     seconds = {"block the sites": 2, "kill a site": 30}
-    meta = {"kill a site": {"mandatory_clients": ["site-1"]}}
+    gpu = {"resource_spec": {"site-2": {"num_of_gpus": 1}}}
+    meta = {"kill a site": {"mandatory_clients": ["site-1"]}, "nothing": gpu}
     started = {"wait for itself": waiting}
     for does in [*(does for does in ENDINGS if does not in started), "nothing"]:
         started[does] = jobs.trouble(does, seconds.get(does, 20), **meta.get(does, {}))
-    started["one is enough"] = jobs.trouble("kill a site", 30)
+    started["one is enough"] = jobs.trouble("kill a site", 30, **gpu)
     return started
 
 
@@ -340,6 +342,12 @@ def test_jobs_beside_them_end_well(jobs, troubled, does, lost):
     (told,) = jobs.audited(job, "round.finished")
     assert sorted(told["failed"]) == lost
     assert sorted(told["sites"]) == list(jobs.federation.sites)
+
+
+def test_two_jobs_that_each_want_a_sites_one_gpu_have_it_one_after_the_other(jobs, troubled):
+    first, second = (jobs.end(troubled[does])["job"] for does in ("nothing", "one is enough"))
+    assert (first["state"], second["state"]) == ("succeeded", "succeeded")
+    assert second["started"] >= first["ended"]
 
 
 def test_a_refused_frame_is_told_in_the_job_and_its_log_with_what_would_allow_it(

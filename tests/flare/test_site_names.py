@@ -67,6 +67,9 @@ def test_a_list_for_many_jobs_is_passed_over_where_a_job_holds_none_of_its_names
     assert with_site_names(archive, NAMES, required=False) == archive
     with pytest.raises(InvalidMessage, match="names no site"):
         with_site_names(archive, NAMES)
+    ours = {"clinic-1": "site-1"}  # a job may name the project's sites as they are
+    archive = pack_directory(JOBS / "apps")
+    assert with_site_names(archive, ours, required=False) == archive
     some = {**NAMES, "site-7": "hospital-c"}
     bundle = Bundle.read(with_site_names(pack_directory(JOBS / "apps"), some, required=False))
     assert FlareAdapter().inspect(bundle.tree).sites == ("hospital-a", "hospital-b")

@@ -57,6 +57,7 @@ class TomlAdapter(Adapter):
             min_sites=said.get("min_sites", 1),
             sites=tuple(said.get("sites", ())),
             frames=tuple(said.get("frames", ())),
+            resources=said.get("resources", {}),
         )
 
     def coordinate(self, workload, federation) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fedgate.bundle import pack_files
 from fedgate.codes import SENTENCES, Code
 from fedgate.errors import Conflict
 from fedgate.job import JobEvent, JobState
@@ -46,8 +47,9 @@ class Stage:
         self.router = Router(self.connections, state.registry)
         self.scheduler = Scheduler(state, Inline(), self.connections, self.router, NoSpool())  # type: ignore[arg-type]
 
-    def connect(self, kind: PeerKind, name: str, jobs: int) -> None:
-        hello = pb.PeerHello(max_jobs=jobs, frameworks=[pb.Framework(name="toml")])
+    def connect(self, kind: PeerKind, name: str, jobs: int, **has: float) -> None:
+        frameworks = [pb.Framework(name="toml")]
+        hello = pb.PeerHello(max_jobs=jobs, frameworks=frameworks, resources=has)
         self.connections.add(Connection(kind, name, hello))
 
     def queued(self, who: str, project: str = "health", **options: Any) -> str:
@@ -118,6 +120,26 @@ def test_a_job_that_waits_for_a_busy_site_blocks_no_other(stage: Stage) -> None:
     assert stage.under_way() == [first, small]
     stage.end(first)
     assert set(stage.under_way()) == {small, large}
+
+
+def test_a_job_waits_for_the_gpu_that_another_holds_and_whoever_watches_reads_so(
+    stage: Stage,
+) -> None:
+    stage.connect(PeerKind.ENCLAVE, "enclave-1", 9)
+    stage.connect(PeerKind.SITE, "site-1", 9, num_of_gpus=1)
+    plain, site = stage.archive, ("site-1",)
+    wants = b'name = "gpu"\nresources = {"site-1:num_of_gpus" = 1}\n'
+    stage.archive = pack_files({"workload.toml": wants})
+    first, second = stage.queued("ann", sites=site), stage.queued("ann", sites=site)
+    stage.archive = plain
+    other = stage.queued("ann", sites=site)  # which needs none
+    for _ in range(2):
+        stage.look()
+        assert stage.under_way() == [first, other]
+        (told,) = stage.state.jobs.events(second, kind="waiting")
+        assert told.data["reason"] == "site site-1: num_of_gpus = 1 (1 declared, 1 in use)"
+    stage.end(first)
+    assert set(stage.under_way()) == {second, other}
 
 
 def test_a_job_that_raises_stops_no_other_and_ends_with_a_reason(

@@ -59,6 +59,7 @@ class JobProgress:
             "site": self._site,
             "site-state": self._site,
             "frame-refused": self._frame_refused,
+            "waiting": self._waiting,
             "round": self._round,
             "metrics": self._metrics,
             "output": self._output,
@@ -87,6 +88,9 @@ class JobProgress:
             if what == "lost":
                 self.lost[site] = reason
         return f"site {site} {what}" + (f": {reason}" if reason else "")
+
+    def _waiting(self, data: Mapping[str, Any]) -> str:
+        return f"waits for other jobs to end: {printable(str(data['reason']))}"
 
     def _frame_refused(self, data: Mapping[str, Any]) -> str:
         """With the line that its owner would write, and where."""

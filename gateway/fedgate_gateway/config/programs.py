@@ -360,8 +360,8 @@ class SiteConfig(Section):
     #: attach to; whatever such a workload writes there, they read. None: those are declined.
     trainers: ConfigPath | None = None
     #: What each job may ask this site for, by the workload's own names of it, as num_of_gpus = 1:
-    #: a job that asks for more, or for something else, is declined. ``max_jobs`` says how many jobs
-    #: share it.
+    #: a job that asks for more, or for something else, is declined, and one that asks for what
+    #: other jobs hold waits. What is "_per_" something, as mem_per_gpu_in_GiB, no job uses up.
     resources: Mapping[str, Annotated[float, Field(ge=0)]] = {}
     #: What leaves this site.
     guard: Guard = Guard()

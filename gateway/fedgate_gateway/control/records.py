@@ -19,6 +19,7 @@ OUTPUT_EVENT = "output"
 LOG_EVENT = "log"
 SITE_STATE_EVENT = "site-state"
 FRAME_REFUSED_EVENT = "frame-refused"
+WAITING_EVENT = "waiting"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ missing, so it does not matter which message was lost or which process died.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
@@ -16,16 +17,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fedgate.codes import Code
-from fedgate.errors import FedgateError, InvalidTransition, NotFound
+from fedgate.errors import FedgateError, InvalidTransition, LimitReached, NotFound
 from fedgate.job import JobEvent, JobState
 from fedgate.notice import Notice, read_notice
 from fedgate_gateway.control.availability import REVIEW_SECONDS
 from fedgate_gateway.control.fair_order import FairOrder
 from fedgate_gateway.control.faults import Faults
 from fedgate_gateway.control.ledger import Ledger
-from fedgate_gateway.control.records import BundleRecord, Decision, JobRecord, JobSite
+from fedgate_gateway.control.records import (
+    WAITING_EVENT,
+    BundleRecord,
+    Decision,
+    JobRecord,
+    JobSite,
+)
 from fedgate_gateway.control.review import may_go_on, refusal
+from fedgate_gateway.control.site_room import SiteRoom
 from fedgate_gateway.control.state import GatewayState
+from fedgate_gateway.control.transitions import MAX_REASON
 from fedgate_gateway.governance import read_unverified
 from fedgate_gateway.link import facts
 from fedgate_gateway.link.review_answer import ReviewAnswer
@@ -64,6 +73,8 @@ class Scheduler:
         self._joined: dict[tuple[str, str], int] = {}
         self._assigned: dict[str, int] = {}
         self._refused: dict[str, set[str]] = {}
+        self._room = SiteRoom(connections, router)
+        self._waiting: dict[str, str] = {}  # queued job -> what it was said to wait for
         self._starting: dict[str, float] = {}  # job -> since when it starts
         self._absent: dict[str, float] = {}  # job -> since when its enclave is gone
         self._missing: dict[tuple[str, str], float] = {}  # (job, site) likewise; inf: it was told
@@ -113,7 +124,9 @@ class Scheduler:
             await self._move_on(job)
         for offered in [k for k in self._offered if k[0] not in alive]:
             del self._offered[offered]
-        for book in (self._refused, self._starting, self._absent, self._assigned):
+        for book in (
+            self._refused, self._starting, self._absent, self._assigned, self._waiting,
+        ):  # fmt: skip
             for job_id in [j for j in book if j not in alive]:
                 del book[job_id]
 
@@ -223,9 +236,15 @@ class Scheduler:
         if load[enclave.name] >= enclave.hello.max_jobs:
             return
         taking = [s.site for s in sites if s.decision is Decision.ACCEPTED]
-        if not all(self._has_room(site) for site in taking):
+        bundle = await asyncio.to_thread(self._state.jobs.bundle, job.bundle)
+        wants = {site: bundle.manifest.resources_of(site) for site in taking}
+        waits = [why for site in taking if (why := self._room.waits_for(site, wants[site]))]
+        if waits:
+            await self._say_waiting(job.id, "; ".join(waits))
             return
-        self._router.routes[job.id] = Route(job.id, enclave.name, frozenset(taking), job.project)
+        self._router.routes[job.id] = Route(
+            job.id, enclave.name, frozenset(taking), job.project, wants
+        )
         assigned = await self._transition(job.id, JobEvent.ASSIGN, enclave=enclave.name)
         if assigned is not None:
             self._order.started(assigned)
@@ -236,19 +255,21 @@ class Scheduler:
         request = self._state.jobs.request(job)
         return read_unverified(request).request.enclave if request else ""
 
-    def _has_room(self, site: str) -> bool:
-        """A job waits for sites that are busy; one that is not there does not keep it waiting."""
-        connection = self._connections.site(site)
-        if connection is None:
-            return True
-        load = sum(site in route.sites for route in self._router.routes.values())
-        return load < connection.hello.max_jobs
+    async def _say_waiting(self, job: str, why: str) -> None:
+        """Once: whoever watches a job reads what it waits for."""
+        if job not in self._waiting:
+            told = {"reason": why[:MAX_REASON]}
+            with contextlib.suppress(LimitReached):
+                await self._ledger.do(lambda: self._state.jobs.record(job, WAITING_EVENT, told))
+            self._waiting[job] = why
 
     async def _keep(self, job: JobRecord, sites: Sequence[JobSite]) -> None:
         """Bring a job that is under way to everybody who is part of it, and notice who is gone."""
         taking = [s.site for s in sites if s.decision is Decision.ACCEPTED]
+        bundle = await asyncio.to_thread(self._state.jobs.bundle, job.bundle)
+        asked = {site: bundle.manifest.resources_of(site) for site in taking}
         route = self._router.routes.setdefault(
-            job.id, Route(job.id, job.enclave, frozenset(taking), job.project)
+            job.id, Route(job.id, job.enclave, frozenset(taking), job.project, asked)
         )
         enclave = self._connections.enclave(job.enclave)
         if enclave is None:
@@ -261,7 +282,6 @@ class Scheduler:
             seconds = self._state.config.limits.starting_seconds
             await self.fail(job.id, f"its enclave did not start it within {seconds:g} s")
             return
-        bundle = await asyncio.to_thread(self._state.jobs.bundle, job.bundle)
         request = await asyncio.to_thread(self._state.jobs.request, job.id)
         spec = job_spec(job, bundle, taking, request)
         if self._assigned.get(job.id) != enclave.serial:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter
 
 from fedgate.errors import FedgateError, InvalidMessage
+from fedgate.resources import Amounts
 from fedgate_gateway import operator_log
 from fedgate_gateway.pki import PeerKind
 from fedgate_gateway.relay.connections import Connection, Connections
@@ -27,6 +28,8 @@ class Route:
     enclave: str
     sites: frozenset[str]
     project: str = ""
+    #: Site -> what the job asks it for.
+    resources: Mapping[str, Amounts] = field(default_factory=dict)
 
 
 @dataclass

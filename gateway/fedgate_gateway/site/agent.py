@@ -13,7 +13,9 @@ from typing import Any
 from fedgate import __version__ as fedgate_version
 from fedgate.codes import Code
 from fedgate.errors import Conflict, Denied, FedgateError
+from fedgate.manifest import Manifest
 from fedgate.notice import Notice, public
+from fedgate.resources import held_by_others
 from fedgate_gateway import operator_log
 from fedgate_gateway.child.frameworks import require_frameworks
 from fedgate_gateway.config import SiteConfig
@@ -84,6 +86,7 @@ class SiteAgent:
             jobs=list(self._jobs),
             sandbox=self._sandbox.name,
             guard=write_guard(self._config.guard.rules()),
+            resources=dict(self._config.resources),
             project_files=self._decider.project_files(),
         )
 
@@ -249,6 +252,7 @@ class SiteAgent:
                 why=f"{running} jobs are running",
                 notice=Notice(Code.NO_ROOM, {"jobs": running}),
             )
+        self._check_resources(examined.manifest)
         self._requests.claim(signed, spec.job)
         return SiteJob(
             spec, examined, signed,
@@ -256,6 +260,21 @@ class SiteAgent:
             identity=self._identity, sandbox=self._sandbox, report=self._audit,
             series=self._series, outputs=self._outputs, inspector=self._inspector,
         )  # fmt: skip
+
+    def _check_resources(self, manifest: Manifest) -> None:
+        """A gateway keeps such a job waiting; whether it does is for nobody here to believe."""
+        jobs = [job for job in self._jobs.values() if not job.ending]
+        short = held_by_others(
+            manifest.resources_of(self._config.name),
+            self._config.resources,
+            [job.manifest.resources_of(self._config.name) for job in jobs],
+        )
+        if short:
+            raise Conflict(
+                "other jobs hold what this one asks for",
+                why=", ".join(short),
+                notice=Notice(Code.RESOURCES_HELD, {"jobs": len(jobs)}),
+            )
 
     async def _run(self, job: SiteJob) -> None:
         name = job.spec.job

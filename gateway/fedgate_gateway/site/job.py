@@ -20,6 +20,7 @@ from fedgate.errors import (
     Unavailable,
     WorkloadFailed,
 )
+from fedgate.manifest import Manifest
 from fedgate.model import Model
 from fedgate.notice import Notice, public
 from fedgate.task import Failure
@@ -143,6 +144,10 @@ class SiteJob:
         """Into the audit log; raises :class:`InvalidMessage` for what it does not take."""
         entry = Entry(PeerKind.SITE, kind, self.spec.sites, notice, **told)
         self._send_entry(self.spec.job, entry)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._examined.manifest
 
     # -- the course of a job -----------------------------------------------------------------
 

@@ -64,7 +64,7 @@ class GatewayMessage(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., offer: _Optional[_Union[JobSpec, _Mapping]] = ..., assign: _Optional[_Union[JobSpec, _Mapping]] = ..., join: _Optional[_Union[JobSpec, _Mapping]] = ..., handshake: _Optional[_Union[Handshake, _Mapping]] = ..., letter: _Optional[_Union[Letter, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., resumed: _Optional[_Union[Resume, _Mapping]] = ..., session_closed: _Optional[_Union[SessionClosed, _Mapping]] = ..., over: _Optional[_Union[JobOver, _Mapping]] = ..., peer: _Optional[_Union[PeerState, _Mapping]] = ..., taken: _Optional[_Union[ReportsTaken, _Mapping]] = ...) -> None: ...
 
 class PeerHello(_message.Message):
-    __slots__ = ("protocol", "version", "frameworks", "datasets", "max_jobs", "jobs", "sandbox", "guard", "project_files")
+    __slots__ = ("protocol", "version", "frameworks", "datasets", "max_jobs", "jobs", "sandbox", "guard", "project_files", "resources")
     class ProjectFilesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,13 @@ class PeerHello(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class ResourcesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     FRAMEWORKS_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +88,7 @@ class PeerHello(_message.Message):
     SANDBOX_FIELD_NUMBER: _ClassVar[int]
     GUARD_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FILES_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
     frameworks: _containers.RepeatedCompositeFieldContainer[Framework]
@@ -90,7 +98,8 @@ class PeerHello(_message.Message):
     sandbox: str
     guard: Guard
     project_files: _containers.ScalarMap[str, str]
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., frameworks: _Optional[_Iterable[_Union[Framework, _Mapping]]] = ..., datasets: _Optional[_Iterable[str]] = ..., max_jobs: _Optional[int] = ..., jobs: _Optional[_Iterable[str]] = ..., sandbox: _Optional[str] = ..., guard: _Optional[_Union[Guard, _Mapping]] = ..., project_files: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    resources: _containers.ScalarMap[str, float]
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., frameworks: _Optional[_Iterable[_Union[Framework, _Mapping]]] = ..., datasets: _Optional[_Iterable[str]] = ..., max_jobs: _Optional[int] = ..., jobs: _Optional[_Iterable[str]] = ..., sandbox: _Optional[str] = ..., guard: _Optional[_Union[Guard, _Mapping]] = ..., project_files: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Guard(_message.Message):
     __slots__ = ("frames", "kinds")
