@@ -111,7 +111,8 @@ def test_what_processes_share_counts_once(worker: Callable[..., Any], tmp_path: 
 def test_processes_count_together(worker: Callable[..., Any], name: str) -> None:
     error = ended(worker, _BOMB, name, processes=100)
     assert isinstance(error, WorkloadFailed)
-    assert "runtime.limits.processes" in str(error) or os.getuid() != 0  # or it hit the wall
+    limit = Notice(Code.TOO_MANY_PROCESSES, {"limit": 100})
+    assert error.notice == limit or os.getuid() != 0  # or it hit the wall
 
 
 # -- keys ---------------------------------------------------------------------------------------

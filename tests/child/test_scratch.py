@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from fedgate.codes import Code
 from fedgate.errors import InvalidMessage, WorkloadFailed
+from fedgate.notice import Notice
 from fedgate_gateway.child import scratch
 from fedgate_gateway.child.scratch import Scratch, used
 from fedgate_gateway.child.wire import Message
@@ -124,4 +126,4 @@ def test_a_worker_that_fills_its_folders_is_ended_with_the_reason(
     error = asyncio.run(go())
     assert isinstance(error, WorkloadFailed)
     assert "the worker wrote more than it may" in str(error)
-    assert str(2 * MIB) in str(error)
+    assert error.notice == Notice(Code.SCRATCH_FULL, {"bytes": 2 * MIB})

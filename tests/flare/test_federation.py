@@ -43,6 +43,12 @@ NO_CODE = """
 @id("no-code-{action}") @why("Only FLARE's own classes run here, says {who}.")
 forbid (principal, action == Action::"{action}", resource)
 when {{ context.brings_code && context.name == "codeless-{action}" }};
+@id("no-sleep-{action}") @why("No trainer sleeps for 77 s, says {who}.")
+forbid (principal, action == Action::"{action}", resource)
+when {{
+  context.arguments.contains("nvflare.app_common.np.np_trainer.NPTrainer: sleep_time = 77") &&
+  context.name == "codeless-{action}"
+}};
 """
 _FINAL = {"succeeded", "failed", "denied", "cancelled", "expired"}
 
@@ -227,14 +233,23 @@ CODE = {
 
 @pytest.mark.parametrize("what", CODE)
 def test_code_is_refused_by_the_gateway_and_by_each_site_for_itself(jobs, tmp_path, what):
-    executor = {"tasks": ["train"], "executor": CODE[what]}
+    refused_everywhere(jobs, tmp_path, CODE[what], "Only FLARE's own classes run here")
+
+
+def test_what_a_class_is_handed_is_a_fact_for_every_policy(jobs, tmp_path):
+    trainer = {"path": _NP + "np_trainer.NPTrainer", "args": {"sleep_time": 77}}
+    refused_everywhere(jobs, tmp_path, trainer, "No trainer sleeps for 77 s")
+
+
+def refused_everywhere(jobs: Jobs, tmp_path: Path, component: dict[str, Any], why: str) -> None:
+    executor = {"tasks": ["train"], "executor": component}
     folder = tmp_path / "job"
     shutil.copytree(JOBS / "fedavg", folder, ignore=shutil.ignore_patterns("custom"))
     config = {"format_version": 2, "executors": [executor]}
     (folder / "app/config/config_fed_client.json").write_text(json.dumps(config))
     meta = json.loads((folder / "meta.json").read_text())
     (folder / "meta.json").write_text(json.dumps(meta | {"name": "codeless-submit"}))
-    with pytest.raises(Denied, match="says the gateway"):
+    with pytest.raises(Denied, match=f"{why}, says the gateway"):
         jobs.start(folder)
     (folder / "meta.json").write_text(json.dumps(meta | {"name": "codeless-join"}))
     job = jobs.start(folder)
@@ -242,7 +257,7 @@ def test_code_is_refused_by_the_gateway_and_by_each_site_for_itself(jobs, tmp_pa
     assert told["job"]["state"] == "denied", told
     answers = [site["reason"] for site in told["sites"] if site["decision"] == "denied"]
     assert answers
-    assert all("Only FLARE's own classes run here, says sites." in each for each in answers)
+    assert all(f"{why}, says sites." in each for each in answers)
 
 
 # -- a site that restarts -------------------------------------------------------------------------

@@ -415,7 +415,8 @@ def test_a_denied_job_says_who_and_why(door, again, jobs):
     assert meta["status"] == "FINISHED:CAN_NOT_SCHEDULE"
     assert meta["job_deploy_detail"][0].startswith("gateway: denied: site-")
     assert "has no dataset: payroll" in json.dumps(meta["fedgate"]["sites"])
-    assert door.gateway_job(meta)["state"] == "denied"
+    told = door.gateway_job(meta)
+    assert (told["state"], told["signed_by"]) == ("denied", "submitter")
     again.delete_job(job)
     with pytest.raises(JobNotFound):
         again.get_job_meta(job)
