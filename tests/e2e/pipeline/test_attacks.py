@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fedgate.codes import Code
+from fedgate.errors import SealBroken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 HONEST = ["site-1", "site-2"]
@@ -218,6 +219,49 @@ def test_a_session_that_the_gateway_ends_ends_with_our_words_and_no_other_does(b
     kept = [p for p in bench.folder.rglob("*") if p.is_file() and "recorded-" not in p.name]
     said = {p.name for p in kept if p.name != "order.json" and text.encode() in p.read_bytes()}
     assert said == set()
+
+
+class OfAnother:
+    """A client whose gateway answers for one job with what it has of another, and its own id."""
+
+    def __init__(self, client: Any, old: str) -> None:
+        self.profile, self._client, self._old = client.profile, client, old
+
+    def job(self, job: str) -> dict[str, Any]:
+        told = self._client.job(self._old)
+        return {**told, "job": {**told["job"], "id": job}}
+
+    def outputs(self, _job: str) -> Any:
+        return self._client.outputs(self._old)
+
+    def download(self, _job: str, name: str) -> Any:
+        return self._client.download(self._old, name)
+
+
+def test_what_an_earlier_run_released_is_not_taken_for_a_later_ones(
+    bench: Any, tmp_path: Path
+) -> None:
+    """The same workload, project, enclave and recipient; each by a request of its own."""
+    from fedgate_gateway.cli.results import fetch_all
+    from fedgate_gateway.cli.signing import sign_submission
+    from fedgate_gateway.cli.submissions import Submissions
+    from fedgate_gateway.dev.files import recipient_key
+
+    federation, mine = bench.federation, Submissions(tmp_path / "profile.toml")
+    client, jobs = federation.client, []
+    bench.order()
+    for _ in range(2):
+        recipient = recipient_key(federation.layout).public_raw
+        signed = sign_submission(
+            federation.profile, bench.small, recipient=recipient, sites=HONEST, min_sites=2
+        )
+        jobs.append(client.send(signed))
+        mine.submitted(jobs[-1], signed)
+    old, new = (bench.wait(job["id"])["id"] for job in jobs)
+    assert fetch_all(client, new, tmp_path / "honest", submissions=mine)
+    with pytest.raises(SealBroken):
+        fetch_all(OfAnother(client, old), new, tmp_path / "forged", submissions=mine)
+    assert list((tmp_path / "forged").iterdir()) == []
 
 
 def test_a_site_with_the_right_name_and_another_key_is_kept_out(bench: Any) -> None:
