@@ -40,6 +40,7 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
     ``profile``: a ``profile.toml``; by default the one that the ``fedgate`` command uses.
     ``sites`` and ``datasets``: names; no sites means those that the job names, or all.
     ``site_names``: what the job calls a site -> what the project calls it.
+    ``site_files``: ask for files that the clients leave at their sites, too.
     ``output``: folder that results are written to, one folder below it for each job.
     ``wait``: ``execute`` returns when the job has ended and raises where it has failed, as with
     FLARE's ``SimEnv``; else it returns once the job is handed in, as with its ``ProdEnv``.
@@ -57,6 +58,7 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
         min_sites: int | None = None,
         name: str = "",
         config: Mapping[str, Scalar] | None = None,
+        site_files: bool = False,
         output: str | Path = "fedgate-results",
         wait: bool = False,
         extra: dict[str, Any] | None = None,
@@ -80,6 +82,8 @@ class FedgateEnv(ExecEnv):  # type: ignore[misc]
         ]
         for key, setting in (config or {}).items():
             self._options += ["--config", f"{key}={setting}"]
+        if site_files:
+            self._options.append("--site-files")
 
     def deploy(self, job: FedJob) -> str:
         """Export the job, hand it in, and return the gateway's id of it."""
@@ -163,7 +167,12 @@ def _how(job: Mapping[str, Any]) -> str:
 
 
 def lay_out(folder: Path) -> None:
-    """Let what the server side wrote be found where FLARE's simulator and its server leave it."""
+    """Let what server and clients wrote be found where FLARE's simulator and server leave it."""
+    for site in sorted((folder / "sites").glob("*/")):  # as the simulator: site-1/simulate_job
+        own = folder / site.name
+        if not own.exists():
+            own.mkdir()
+            (own / "simulate_job").symlink_to(f"../sites/{site.name}", target_is_directory=True)
     artifacts = folder / "artifacts"
     if not artifacts.is_dir():
         return

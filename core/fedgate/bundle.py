@@ -12,7 +12,7 @@ import os
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -211,6 +211,26 @@ def check_name(name: str, limits: BundleLimits) -> None:
         raise InvalidBundle("a bundle entry leaves its folder (path traversal)", why=repr(name))
     if len(parts) > limits.depth or any(len(p.encode()) > limits.name_bytes for p in parts):
         raise InvalidBundle("a bundle entry's path is too long or too deep", why=repr(name[:80]))
+
+
+def portable(names: Iterable[str], limits: BundleLimits | None = None) -> list[str]:
+    """Of these names those that can stand in one archive; of those that clash the first."""
+    limits = limits or BundleLimits()
+    files: set[str] = set()
+    folders: set[str] = set()
+    found = []
+    for name in names:
+        above = {_folded(str(p)) for p in PurePosixPath(name).parents} - {"."}
+        try:
+            check_name(name, limits)
+        except InvalidBundle:
+            continue
+        folded = _folded(name)
+        if folded not in files and folded not in folders and not above & files:
+            files.add(folded)
+            folders |= above
+            found.append(name)
+    return found
 
 
 def pack_files(files: Mapping[str, bytes]) -> bytes:

@@ -86,6 +86,16 @@ class Code(enum.StrEnum):
     ARTIFACTS_TOO_LARGE = "artifacts-too-large"
     LOG_FAILED = "log-failed"
 
+    # what becomes of files that a site's worker left
+    FILES_NOT_ASKED = "files-not-asked"
+    FILES_NOT_IN_PROJECT = "files-not-in-project"
+    FILES_NOT_PERMITTED = "files-not-permitted"
+    FILES_TOO_LARGE = "files-too-large"
+    FILES_JOB_FAILED = "files-job-failed"
+    FILES_LEFT_OUT = "files-left-out"
+    FILES_LOST = "files-lost"
+    FILES_UNASKED = "files-unasked"
+
     # why a site did not decide
     SITE_OFFLINE = "site-offline"
     NO_ANSWER = "no-answer"
@@ -297,6 +307,37 @@ SENTENCES: Mapping[Code, str] = {
         "something that happened in the job could not be written into the audit log "
         "(the logs of the gateway and of the job's programs say why)"
     ),
+    Code.FILES_NOT_ASKED: (
+        "the site keeps the files that its worker left, the request does not ask for them, at "
+        "most so many: {files} (submit with --site-files)"
+    ),
+    Code.FILES_NOT_IN_PROJECT: (
+        "the project releases no files of single sites (every member can write "
+        'site_files = "one-site-sealed" under [release] in the project file, or submit without '
+        "--site-files)"
+    ),
+    Code.FILES_NOT_PERMITTED: (
+        "the site keeps the files that its worker left, by its owner's policy, at most so many: "
+        '{files} (its owner can permit Action::"release_files", or hand them over: '
+        "`fedgate site outputs`)"
+    ),
+    Code.FILES_TOO_LARGE: (
+        "the site keeps the files that its worker left, they exceed: {bytes} bytes, "
+        "release.site_file_bytes of the project, or {most} files (write less)"
+    ),
+    Code.FILES_JOB_FAILED: (
+        "the site keeps the files that its worker left, the job did not succeed, at most so many: "
+        "{files} (ask its owner: `fedgate site outputs`)"
+    ),
+    Code.FILES_LEFT_OUT: (
+        "some files that the worker left are not among those released (the site had no room for "
+        "them, or their names cannot stand in an archive)"
+    ),
+    Code.FILES_LOST: (
+        "the files that the site's worker left did not get out in time (its owner still has them: "
+        "`fedgate site outputs`)"
+    ),
+    Code.FILES_UNASKED: "the site sent files that nobody asked it for",
     Code.SITE_OFFLINE: "the site was not connected, and the job went on without it",
     Code.NO_ANSWER: "the site did not answer in time, and the job went on without it",
     Code.NOT_DECIDED: "the job ended before the site had decided",

@@ -61,6 +61,8 @@ class Order:
     config: Mapping[str, Scalar] = field(default_factory=dict)
     #: What the workload calls a site -> what the project calls it.
     site_names: Mapping[str, str] = field(default_factory=dict)
+    #: Files that workers leave at their sites are wanted, too.
+    site_files: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ _MANIFEST = "artifact_manifest.json"
 def collect(submitter: Submitter, job: str, scratch: Path) -> Iterator[Found]:
     """Fetch and open everything below ``scratch``, which is removed afterwards.
 
-    Files that the server side wrote lie where FLARE's server would have left them, and the model
-    beside them as ``model.safetensors``.
+    Files that the server side wrote lie where FLARE's server would have left them, the model
+    beside them as ``model.safetensors``, and what a site left as ``sites/NAME``.
     """
     try:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -40,6 +40,9 @@ def collect(submitter: Submitter, job: str, scratch: Path) -> Iterator[Found]:
         for item in released:
             if item.kind == "artifacts":
                 shutil.copytree(item.path, workspace, dirs_exist_ok=True)
+            elif item.kind == "site_files":
+                (workspace / "sites").mkdir(exist_ok=True)
+                item.path.replace(workspace / "sites" / item.path.name)
             elif item.kind == "log":
                 log = item.path
             elif item.kind == "metrics":

@@ -29,8 +29,12 @@ class SiteView(BaseModel):
     decision: Decision
     reason: str
     decided: datetime | None
-    state: str = Field(description="ready, restarting or lost, once the job's enclave says so")
-    why: str = Field(description="why it was lost")
+    state: str = Field(
+        description="ready, restarting or lost, once the job's enclave says so; in the end what "
+        "becomes of files that its worker left, where the request asks for them: files-released, "
+        "files-kept or files-lost"
+    )
+    why: str = Field(description="why it was lost, or its files stay")
 
     @classmethod
     def of(cls, site: JobSite) -> SiteView:

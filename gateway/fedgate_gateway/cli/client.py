@@ -91,12 +91,13 @@ class Client:
         recipient: bytes | None = None,
         task_seconds: float | None = None,
         enclave: str = "",
+        site_files: bool = False,
     ) -> dict[str, Any]:
         """Sign a request for a bundle, and hand both in."""
         signed = sign_submission(
             self.profile, archive, project=project, name=name, sites=sites, datasets=datasets,
             min_sites=min_sites, config=config, recipient=recipient, task_seconds=task_seconds,
-            enclave=enclave,
+            enclave=enclave, site_files=site_files,
         )  # fmt: skip
         return self.send(signed)
 

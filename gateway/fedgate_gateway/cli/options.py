@@ -28,7 +28,13 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The program's TOML file.", show_default=False)
 ]
 
-
+SiteFilesOption = Annotated[
+    bool,
+    typer.Option(
+        "--site-files",
+        help="Ask for files that workers leave at their sites, too; project and owners decide.",
+    ),
+]
 SiteNamesOption = Annotated[
     str,
     typer.Option(

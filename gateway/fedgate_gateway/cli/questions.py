@@ -14,6 +14,7 @@ from fedgate_gateway.cli.profile import load_profile, profile_path
 from fedgate_gateway.config import ProjectConfig, Release, load_config
 from fedgate_gateway.policy import (
     EvidenceFacts,
+    FileFacts,
     JoinRequest,
     ReleaseFacts,
     Request,
@@ -38,6 +39,8 @@ def question(
     signed_by: str,
     evidence: str,
     sandbox: str,
+    file_names: Sequence[str],
+    file_bytes: int,
     project_file: Path | None,
     profile: Path | None,
 ) -> Request:
@@ -58,7 +61,7 @@ def question(
     )
     if action == "submit":
         return SubmitRequest(submitter, project, facts, tuple(datasets)).to_request()
-    return JoinRequest(
+    join = JoinRequest(
         project=project,
         site=site,
         job="job-000000000000",
@@ -68,7 +71,11 @@ def question(
         release=ReleaseFacts.of(rules),
         datasets=tuple(datasets),
         labels=tuple(labels),
-    ).to_request()
+        site_files=action == "release_files",
+    )
+    if action == "release_files":
+        return join.for_files(FileFacts(len(file_names), file_bytes, tuple(file_names)))
+    return join.to_request()
 
 
 def _inspect(path: Path, profile: Path | None) -> tuple[str, Manifest]:

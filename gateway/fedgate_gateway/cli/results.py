@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedgate.bundle import MIB, Bundle, BundleLimits
-from fedgate.errors import Conflict, InvalidMessage, SealBroken
+from fedgate.errors import Conflict, InvalidBundle, InvalidMessage, SealBroken
 from fedgate_gateway.cli.client import Client
 from fedgate_gateway.cli.submissions import Submissions
+from fedgate_gateway.link.output_names import SITE_FILES, site_of
 
 if TYPE_CHECKING:
     from fedgate_gateway.sealed.box import OpenedBox
@@ -43,6 +44,8 @@ class Fetched:
     #: What the enclave signed of it: the round that made it, and whose results stand behind it.
     round: int = 0
     cohort: tuple[str, ...] = ()
+    #: Of a site's files: why their archive was not unpacked.
+    problem: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,7 +68,11 @@ def fetch_all(
         )
     job = _job(client, job_id, submissions)
     into.mkdir(parents=True, exist_ok=True)
-    return [_fetch(client, job, output, into) for output in client.outputs(job_id)]
+    outputs = client.outputs(job_id)
+    fetched = [_fetch(client, job, o, into) for o in outputs if o["kind"] != SITE_FILES]
+    return fetched + [
+        _fetch_files(client, job, o, into) for o in outputs if o["kind"] == SITE_FILES
+    ]
 
 
 def read_log(client: Client, job_id: str, *, submissions: Submissions) -> str:
@@ -104,6 +111,31 @@ def _fetch(client: Client, job: dict[str, Any], output: dict[str, Any], into: Pa
     return Fetched(name, kind, str(target), size, sealed, facts.round, facts.cohort)
 
 
+def _fetch_files(
+    client: Client, job: dict[str, Any], output: dict[str, Any], into: Path
+) -> Fetched:
+    """Files of one site, as ``sites/NAME``.
+
+    A site made the archive and no other reads it before: one that is refused costs nobody else's.
+    """
+    name = str(output["name"])
+    site = site_of(name)
+    if site not in job.get("sites", ()):
+        raise InvalidMessage("the gateway names files of no site of the job", why=f"{name!r:.100}")
+    box = _opened(client, job, output)
+    if box.facts.cohort != (site,):
+        raise SealBroken(f"the files of {site} are not sealed as those of that site alone")
+    folder = into / "sites"
+    folder.mkdir(exist_ok=True)
+    archive = folder / f"{site}.zip"
+    size, problem = _write(archive, box.pieces), ""
+    try:
+        target = _unpack(archive, folder / site)
+    except InvalidBundle as error:
+        target, problem = archive, str(error)
+    return Fetched(name, SITE_FILES, str(target), size, True, cohort=(site,), problem=problem)
+
+
 def _opened(client: Client, job: dict[str, Any], output: dict[str, Any]) -> OpenedBox:
     """An output in clear says nothing that its enclave signed: no round, nobody's."""
     from fedgate_gateway.sealed.box import BoxContext, BoxFacts, OpenedBox, open_box
@@ -123,7 +155,7 @@ def _opened(client: Client, job: dict[str, Any], output: dict[str, Any]) -> Open
 def _require_clear(client: Client, output: dict[str, Any]) -> None:
     """A gateway that cannot open a box could hand out something else in its place, unsealed."""
     kind = str(output["kind"])
-    if kind not in client.profile.clear:
+    if kind == SITE_FILES or kind not in client.profile.clear:
         raise SealBroken(
             f"the output {output['name']!r:.100} is not sealed",
             why="nobody signed it, so the gateway could have put it there",

@@ -52,6 +52,7 @@ def sign_submission(
     task_seconds: float | None = None,
     valid_seconds: int = VALID_SECONDS,
     enclave: str = "",
+    site_files: bool = False,
 ) -> SignedSubmission:
     """Raises :class:`InvalidConfig` for a profile that cannot sign, and :class:`InvalidMessage`.
 
@@ -84,5 +85,6 @@ def sign_submission(
         expires=now + valid_seconds,
         nonce=secrets.token_hex(16),
         enclave=enclave or profile.enclave,
+        site_files=site_files,
     )
     return SignedSubmission(archive, sign_request(request, profile.signing_key()), recipient)

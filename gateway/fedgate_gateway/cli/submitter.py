@@ -44,6 +44,7 @@ class ProfileSubmitter:
             config=order.config,
             recipient=self._recipient,
             task_seconds=order.task_seconds,
+            site_files=order.site_files,
         )
         signed = self._signed_before(key, fresh) or fresh
         self._submissions.remember(key, signed.envelope)

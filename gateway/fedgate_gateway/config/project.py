@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 import rfc8785
 from pydantic import Field, field_validator, model_validator
 
+from fedgate.bundle import MIB
 from fedgate.codes import Code
 from fedgate.errors import Denied
 from fedgate.notice import Notice
@@ -64,6 +65,11 @@ class Release(Section):
     metric_names: tuple[Annotated[str, Field(pattern=METRIC_NAME)], ...] = Field(
         default=(), max_length=64
     )
+    #: Files that workers left at their sites, where the signed request asks for them and a site's
+    #: own policy permits it. "one-site-sealed": those of each site by themselves, sealed to the
+    #: submitter. No cohort stands behind them, whatever `minimum_cohort` says: each archive is one
+    #: site's own, and can hold all that its worker may read. Never in clear.
+    site_files: Literal["never", "one-site-sealed"] = "never"
     #: Nothing leaves that fewer sites than this stand behind: those that answered in the smallest
     #: round that it can hold. No job may go on with fewer sites either.
     minimum_cohort: int = Field(default=1, ge=1)
@@ -84,8 +90,16 @@ class Release(Section):
     #: The largest archive of artifacts; beyond it the job fails. Frameworks may leave their model
     #: there as well.
     artifact_bytes: int = Field(default=1024 * 1024 * 1024, ge=0)
+    #: The largest archive of one site's files; beyond it the site keeps them.
+    site_file_bytes: int = Field(default=256 * MIB, ge=0, le=1024 * MIB)
     #: How much of the log is released.
     log_bytes: int = Field(default=8 * 1024 * 1024, ge=0)
+
+    @property
+    def seals(self) -> bool:
+        """Is anything sealed to the submitter's key?"""
+        kinds = (self.model, self.artifacts, self.logs, self.metrics)
+        return "sealed" in kinds or self.site_files != "never"
 
     def in_clear(self) -> tuple[str, ...]:
         """Of model, artifacts, logs and metrics those that whoever has the gateway can read."""

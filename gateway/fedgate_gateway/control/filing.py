@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from fedgate_gateway.audit import AuditLog, Entry
 from fedgate_gateway.control.jobs import JobService
-from fedgate_gateway.control.records import FRAME_REFUSED_EVENT
+from fedgate_gateway.control.records import FRAME_REFUSED_EVENT, SITE_STATE_EVENT
 from fedgate_gateway.store import Database
 from fedgate_gateway.store.tables import ReportMarkRow
 
@@ -80,6 +80,11 @@ class Filing:
             if report.entry == "frame.refused":  # the job may hang for it: whoever watches is told
                 no = {"site": report.peer.partition(":")[2], "frame": report.data["frame"]}
                 events.setdefault(report.job, []).append((FRAME_REFUSED_EVENT, no))
+            if report.entry == "site-files.kept":
+                kept = {"site": report.peer.partition(":")[2], "state": "files-kept",
+                        "code": report.data.get("code", ""),
+                        "reason": report.data.get("why", "")}  # fmt: skip
+                events.setdefault(report.job, []).append((SITE_STATE_EVENT, kept))
         if report.event:
             events.setdefault(report.job, []).append((report.event, report.data))
         return entries

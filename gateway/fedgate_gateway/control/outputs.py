@@ -12,6 +12,7 @@ from fedgate_gateway.control import rows
 from fedgate_gateway.control.audit_sink import AuditSink
 from fedgate_gateway.control.records import OUTPUT_EVENT, Output, OutputKind
 from fedgate_gateway.control.transitions import add_event
+from fedgate_gateway.link.output_names import site_of
 from fedgate_gateway.store import Database, StoredObject
 from fedgate_gateway.store.base import utc_now
 from fedgate_gateway.store.tables import OutputRow
@@ -53,6 +54,8 @@ class JobOutputs:
                 raise Conflict(f"{job_id} has an output {name!r} already")
             row = OutputRow(job=job_id, object_key=stored.key, created=utc_now(), **told)
             session.add(row)
+            if site := site_of(name):  # whoever reads the log sees that no cohort stands behind it
+                told["site"] = site
             add_event(session, job_id, OUTPUT_EVENT, told)
             self._audit.append("job.output", told, job=job_id, actor="gateway", session=session)
             return rows.output_record(row)

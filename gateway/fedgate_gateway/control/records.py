@@ -64,7 +64,8 @@ class JobSite:
     decision: Decision
     reason: str = ""
     decided: datetime | None = None
-    #: "ready", "restarting" or "lost", once the job's enclave has said so; and why it was lost.
+    #: "ready", "restarting" or "lost", once the job's enclave has said so, and why it was lost; of
+    #: files that its worker left, "files-released", "files-kept" or "files-lost", and why.
     state: str = ""
     why: str = ""
 
@@ -74,6 +75,7 @@ class OutputKind(enum.StrEnum):
     ARTIFACTS = "artifacts"
     METRICS = "metrics"
     LOG = "log"
+    SITE_FILES = "site_files"
 
 
 @dataclass(frozen=True)

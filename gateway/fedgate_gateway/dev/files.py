@@ -59,6 +59,10 @@ _PROJECT = """\
 # and metrics it does, so that workloads run which ask one site at a time: classic Flower asks one
 # for the first parameters, cross-site evaluation takes in each site's own model. One site's answer
 # can leave in them. Take the three lines out where that is too much.
+#
+# site_files lets out what workers leave at their sites, where a request asks for it (--site-files)
+# and the site's policy permits it: each archive is ONE site's own, and can hold whatever its worker
+# read. It is open here so that examples with results at the sites show them. Default: "never".
 """
 
 
@@ -121,6 +125,7 @@ class Writer:
                 "artifacts_minimum_cohort": 1,
                 "logs_minimum_cohort": 1,
                 "metrics_minimum_cohort": 1,
+                "site_files": "one-site-sealed",
             },
             "members": {name: {"identity": self._identity(name)} for name in self._sites},
             "enclaves": {ENCLAVE: {"identity": self._identity(ENCLAVE)}},

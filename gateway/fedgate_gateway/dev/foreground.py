@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from fedgate_gateway.config import ProjectConfig, load_config
 from fedgate_gateway.dev.examples import folder
 from fedgate_gateway.dev.federation import Federation
 
@@ -52,7 +53,18 @@ def _told(federation: Federation) -> str:
         f"  export FEDGATE_PROFILE={layout.profile}\n"
         "  fedgate site list\n"
         f"{_submissions(federation)}"
+        f"{_warning(layout.project)}"
         "\nCtrl-C stops everything."
+    )
+
+
+def _warning(project: Path) -> str:
+    """Of what this federation lets out and a real one should not."""
+    if load_config(ProjectConfig, project).release.site_files == "never":
+        return ""
+    return (
+        "\nNot for real data: with --site-files a job gets, sealed, what its worker left at each "
+        "site,\nwhich can be all that it read there (site_files in the project file).\n"
     )
 
 

@@ -41,6 +41,7 @@ from fedgate_gateway.enclave.quorum import Quorum
 from fedgate_gateway.enclave.release import ReleaseGate, cohort_too_small
 from fedgate_gateway.enclave.reports import Reports
 from fedgate_gateway.enclave.sessions import Sessions
+from fedgate_gateway.enclave.site_files import SiteFiles
 from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.inspection import Inspects
 from fedgate_gateway.link.client import LinkClient
@@ -152,6 +153,11 @@ class EnclaveJob:
             send=link.send,
             spawn=self._spawn,
         )
+        self._site_files = SiteFiles(
+            spec.job, link=link, sessions=self._sessions, reports=self._reports, log=self._log,
+            arrivals=lambda site: self._receivers[site].arrivals,
+            recipient=self._terms.recipient, folder=self._work / "kept",
+        )  # fmt: skip
         self._quorum = Quorum(rules, spec.min_sites, self._too_few)
         self._conductor = Conductor(
             spec.sites,
@@ -299,6 +305,8 @@ class EnclaveJob:
         if self._conductor.child is not None:
             released["artifact_bytes"] = await gate.artifacts(self._conductor.child.scratch.path)
         released["metrics_bytes"] = await gate.metrics(self._metrics.lines())
+        if self.signed.request.site_files:
+            await self._site_files.collect(self.spec.sites, gate)
         released["log_bytes"] = await gate.log(self._log)
         self._reports.released(**released, recipient=self._terms.recipient)
 
@@ -392,7 +400,9 @@ class EnclaveJob:
         return self._over.done()
 
     def cancel(self, reason: str) -> None:
-        self._fail(Unavailable("the job was cancelled", why=reason, notice=Notice(Code.CANCELLED)))
+        error = Unavailable("the job was cancelled", why=reason, notice=Notice(Code.CANCELLED))
+        self._site_files.stop(error)
+        self._fail(error)
 
     def _fail(self, error: FedgateError) -> None:
         if not self._over.done():
@@ -480,6 +490,7 @@ class EnclaveJob:
                 self._conductor.wait_for(site)
             self._conductor.lose(site, "the site opened a new session", returning=True)
         self._attendance.joins(site)
+        self._site_files.lost(site)
         old = self._receivers.pop(site, None)
         if old is not None:
             old.close()
@@ -528,6 +539,8 @@ class EnclaveJob:
         elif what in ("again", "gone"):
             news = read_again(fields) if what == "again" else None
             self._receivers[site].arrivals.instead(read_cargo(fields), news)
+        elif what in ("files", "kept"):
+            self._site_files.heard(site, what, fields)
         elif what == "ready":
             self._attendance.is_ready(site)
         elif what == "restarting" and site not in self._attendance.lost:
@@ -593,6 +606,7 @@ class EnclaveJob:
                     self._conductor.lose(other, "it was waited for, and others came")
 
     def _site_lost(self, site: str, error: FedgateError) -> None:
+        self._site_files.lost(site)
         self._without(site, error)
         if not self._running:
             return

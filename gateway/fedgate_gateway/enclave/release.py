@@ -22,7 +22,7 @@ from fedgate_gateway.enclave.conductor import Published
 from fedgate_gateway.enclave.job_log import JobLog
 from fedgate_gateway.link.cargo import upload_output
 from fedgate_gateway.link.client import LinkClient
-from fedgate_gateway.link.output_names import OUTPUT_NAMES
+from fedgate_gateway.link.output_names import OUTPUT_NAMES, SITE_FILES, site_files_name
 from fedgate_gateway.sealed import BoxContext, BoxFacts, IdentityKey, seal_stream
 from fedgate_gateway.sealed.box import sealed_size
 from fedgate_proto.v1 import link_pb2 as pb
@@ -108,6 +108,29 @@ class ReleaseGate:
         await self._put("metrics", lines, "sealed")
         return len(lines)
 
+    def check_site_files(self, size: int) -> None:
+        """Raises :class:`Denied` unless the project lets one site's files out, of that size."""
+        if self.rules.site_files == "never":
+            raise Denied(
+                "the project releases no files of single sites",
+                why='release.site_files is "never"',
+                notice=Notice(Code.FILES_NOT_IN_PROJECT),
+            )
+        if size > self.rules.site_file_bytes:
+            raise Denied(
+                "a site's files are too large",
+                why=f"{size} bytes, release.site_file_bytes is {self.rules.site_file_bytes}",
+            )
+
+    async def site_files(self, site: str, archive: memoryview) -> None:
+        """One site's own, and its box says so: no cohort stands behind them, always sealed.
+
+        What is in the archive only the submitter reads.
+        """
+        self.check_site_files(len(archive))
+        facts = BoxFacts(cohort=(site,))
+        await self._put(SITE_FILES, archive, "sealed", name=site_files_name(site), facts=facts)
+
     async def log(self, log: JobLog) -> int:
         if self.rules.logs == "never":
             return 0
@@ -116,12 +139,20 @@ class ReleaseGate:
             await self._put("log", text, self.rules.logs)
         return len(text)
 
-    async def _put(self, kind: str, data: bytes | memoryview, how: str) -> None:
+    async def _put(
+        self,
+        kind: str,
+        data: bytes | memoryview,
+        how: str,
+        *,
+        name: str = "",
+        facts: BoxFacts | None = None,
+    ) -> None:
         loop, pause = asyncio.get_running_loop(), _PAUSE
         deadline = loop.time() + self.patience
         for attempt in itertools.count(1):
             try:
-                await self._upload(OUTPUT_NAMES[kind], kind, data, how)
+                await self._upload(name or OUTPUT_NAMES[kind], kind, data, how, facts or self.facts)
                 return
             except Conflict:
                 if attempt == 1:
@@ -135,15 +166,17 @@ class ReleaseGate:
             pause = min(2 * pause, _LONGEST_PAUSE)
             await self._link_up()
 
-    async def _upload(self, name: str, kind: str, data: bytes | memoryview, how: str) -> None:
+    async def _upload(
+        self, name: str, kind: str, data: bytes | memoryview, how: str, facts: BoxFacts
+    ) -> None:
         sealed, size = how == "sealed", len(data)
         pieces = (memoryview(data)[i : i + _STEP] for i in range(0, size, _STEP))
         if sealed:
             context = BoxContext(self.job, name, self.bundle, self.request)
             stream = seal_stream(
-                pieces, size, self.recipient, context, facts=self.facts, signer=self.signer
+                pieces, size, self.recipient, context, facts=facts, signer=self.signer
             )
-            size = sealed_size(size, signed=True, facts=self.facts)
+            size = sealed_size(size, signed=True, facts=facts)
         else:
             stream = (bytes(p) for p in pieces)
         header = pb.OutputHeader(job=self.job, name=name, kind=kind, size=size, sealed=sealed)

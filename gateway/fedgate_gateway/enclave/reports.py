@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fedgate.codes import Code
 from fedgate.errors import InvalidMessage
 from fedgate.notice import Notice
 from fedgate.task import Round
@@ -62,6 +63,16 @@ class Reports:
     def released(self, **told: Any) -> None:
         """Raises :class:`InvalidMessage`: what is not written down must not count as released."""
         self._write("released", None, told)
+
+    def site_files_released(self, site: str, size: int, *, whole: bool, recipient: str) -> None:
+        """One site's own files went out; ``whole``: all that its worker left."""
+        self._audit("site-files.released", site=site, bytes=size, recipient=recipient)
+        some = None if whole else Notice(Code.FILES_LEFT_OUT)
+        self.site_state(site, "files-released", some)
+
+    def site_files_lost(self, site: str, notice: Notice) -> None:
+        self._audit("site-files.lost", notice, site=site)
+        self.site_state(site, "files-lost", notice)
 
     def frames(self, rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows:

@@ -61,6 +61,8 @@ class JobRequest:
     nonce: str
     #: Which enclave runs it, and no other; empty: the only one that the project has.
     enclave: str = ""
+    #: Also wanted: files that workers leave at their sites, as far as project and owners allow.
+    site_files: bool = False
 
     def __post_init__(self) -> None:
         for pattern, text, what in (
@@ -102,6 +104,8 @@ class JobRequest:
             raise InvalidMessage("times are whole seconds since the epoch")
         if self.expires <= self.created:
             raise InvalidMessage("the request expires before it was made")
+        if not isinstance(self.site_files, bool):
+            raise InvalidMessage("a request asks for sites' files, or does not: true or false")
 
     def to_predicate(self) -> dict[str, Any]:
         """Everything but the bundle, which is the statement's subject."""
@@ -120,6 +124,7 @@ class JobRequest:
             "expires": self.expires,
             "nonce": self.nonce,
             "enclave": self.enclave,
+            "siteFiles": self.site_files,
         }
 
     @classmethod
@@ -142,6 +147,7 @@ class JobRequest:
                 expires=predicate["expires"],
                 nonce=predicate["nonce"],
                 enclave=predicate["enclave"],
+                site_files=predicate["siteFiles"],
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InvalidMessage("not a job's request", why=repr(error)[:200]) from error

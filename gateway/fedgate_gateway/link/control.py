@@ -2,9 +2,10 @@
 
 ``welcome`` and ``ready`` open it, ``left`` (a site) and ``over`` (the enclave) end it. A site whose
 worker crashed says ``restarting``, is welcomed once more, and is ``ready`` again; that its guard
-has refused a frame it says as ``frame-refused``. Of a cargo its receiver says ``got`` or ``lost``,
-its sender ``again`` or ``gone`` (:mod:`.delivery`). They are sealed: a reason may be any text, and
-comes with the notice that everybody may hear.
+has refused a frame it says as ``frame-refused``. Before it is over an enclave may ``collect`` files
+that a worker left: they come as ``files``, or are ``kept``. Of a cargo its receiver says ``got`` or
+``lost``, its sender ``again`` or ``gone`` (:mod:`.delivery`). They are sealed: a reason may be any
+text, and comes with the notice that everybody may hear.
 """
 
 from __future__ import annotations
@@ -23,18 +24,10 @@ from fedgate_gateway.sealed import CargoKey
 _REASON = 4000
 _KNOWN = frozenset(
     {
-        "welcome",
-        "ready",
-        "restarting",
-        "frame-refused",
-        "left",
-        "over",
-        "got",
-        "lost",
-        "again",
-        "gone",
+        "welcome", "ready", "restarting", "frame-refused", "left", "collect", "files", "kept",
+        "over", "got", "lost", "again", "gone",
     }
-)
+)  # fmt: skip
 #: Bytes of a cargo's id.
 _ID = 16
 
@@ -77,6 +70,36 @@ def read_frame_name(fields: dict[str, Any], declared: Sequence[str]) -> str:
     """Of a ``frame-refused``; a name that the bundle did not declare is told as none."""
     frame = fields.get("frame")
     return frame if isinstance(frame, str) and frame in declared else UNDECLARED
+
+
+def write_files(key: CargoKey, *, whole: bool) -> bytes:
+    """The files that a site's worker left, as an archive under way; not ``whole``: some of them."""
+    return write_control("files", key=key.to_bytes(), whole=whole)
+
+
+def read_files(fields: dict[str, Any]) -> tuple[CargoKey, bool]:
+    """The cargo of a ``files``, and whether it is all of them.
+
+    Raises :class:`InvalidMessage`, or :class:`SealBroken` for a key that is none.
+    """
+    key, whole = fields.get("key"), fields.get("whole")
+    if not isinstance(key, bytes) or not isinstance(whole, bool):
+        raise InvalidMessage("a control letter sends no files")
+    return CargoKey.from_bytes(key), whole
+
+
+def write_kept(notice: Notice | None) -> bytes:
+    """A site keeps what its worker left, and why; None: there is nothing."""
+    return write_control("kept", notice="" if notice is None else notice.to_text())
+
+
+def read_kept(fields: dict[str, Any]) -> Notice | None:
+    """Raises :class:`InvalidMessage`."""
+    text = fields.get("notice")
+    try:
+        return None if text == "" else read_notice(text)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        raise InvalidMessage("a site keeps files without a notice", why=str(error)) from error
 
 
 def read_cargo(fields: dict[str, Any]) -> bytes:

@@ -27,6 +27,8 @@ _RULE: Final = re.compile(r"[A-Za-z0-9 _.-]{1,64}")
 _MOST_RULES: Final = 16
 #: Outputs that a project may release in clear.
 _OUTPUTS: Final = ("model", "artifacts", "logs", "metrics")
+#: What an enclave says of a site; at last, of files that its worker left.
+SITE_STATES: Final = ("ready", "restarting", "lost", "files-released", "files-lost")
 #: Bytes of one entry or event.
 MOST_BYTES: Final = 32 * 1024
 _LOG_CHARS = 64 * 1024
@@ -135,6 +137,8 @@ ENTRIES: Mapping[PeerKind, Mapping[str, Mapping[str, Check]]] = {
             "model_bytes": _count, "artifact_bytes": _count, "log_bytes": _count,
             "metrics_bytes": _count, "round": _count, "cohort": _sites, "recipient": _DIGEST,
         },
+        "site-files.released": {"site": _site, "bytes": _count, "recipient": _DIGEST},
+        "site-files.lost": {"site": _site},
         "frames.passed": {
             "site": _site, "frame": _FRAME,
             "direction": _one_of("in", "out"), "frames": _count, "bytes": _count,
@@ -147,6 +151,7 @@ ENTRIES: Mapping[PeerKind, Mapping[str, Mapping[str, Check]]] = {
         },
         "session.ended": {},
         "site.refused": {},
+        "site-files.kept": {},
         "egress.refused": {},
         "frame.refused": {"frame": _FRAME},
     },
@@ -157,14 +162,14 @@ EVENTS: Mapping[str, Mapping[str, Check]] = {
         **_ROUND, "seconds": _number, "sites_total": _count, "answered_total": _count,
     },
     "metrics": {"round": _count, "metrics": _metrics, "metrics_left_out": _count},
-    "site-state": {"site": _site, "state": _one_of("ready", "restarting", "lost")},
+    "site-state": {"site": _site, "state": _one_of(*SITE_STATES)},
     "log": {"text": _text},
 }  # fmt: skip
 #: Kinds that say why.
 _WITH_NOTICE = frozenset(
     {
         "session.ended", "session.refused", "site.left", "site.lost", "site.refused",
-        "egress.refused", "frame.refused", "site-state",
+        "egress.refused", "frame.refused", "site-state", "site-files.kept", "site-files.lost",
     }
 )  # fmt: skip
 

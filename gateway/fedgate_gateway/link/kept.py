@@ -20,8 +20,11 @@ _TAG = 16
 class KeptCargo:
     """The file has no name and goes with its descriptor. Reading is thread-safe."""
 
-    def __init__(self, key: CargoKey, job: str, folder: Path) -> None:
-        """Raises :class:`Unavailable` where no such file can be made."""
+    def __init__(self, key: CargoKey, job: str, folder: Path, *, model: bool = True) -> None:
+        """Without ``model`` it is anything else, and has no header.
+
+        Raises :class:`Unavailable` where no such file can be made.
+        """
         self._fd = -1
         self.key = key
         self._reader = CargoReader(key, job)
@@ -31,7 +34,7 @@ class KeptCargo:
         except OSError as error:
             raise _no_room(error) from error
         self._header = bytearray()
-        self._wanted = 8
+        self._wanted = 8 if model else 0
         self._lock = threading.Lock()
 
     @property

@@ -70,6 +70,7 @@ def verify_job(
     Raises :class:`Denied` for the first difference, and for a job of fewer sites than the project
     releases anything of.
     """
+    check_site_files(signed, project)
     least = project.release.least_sites
     if signed.request.min_sites is None:  # what the gateway made of it must be enough
         _check_cohort(spec, least)
@@ -99,6 +100,19 @@ def verify_job(
                 Code.TOO_FEW_FOR_WORKLOAD,
                 {"min_sites": spec.min_sites, "least": manifest.min_sites},
             ),
+        )
+
+
+def check_site_files(signed: SignedRequest, project: ProjectConfig) -> None:
+    """Files of single sites need the project's explicit word; raises :class:`Denied` without."""
+    if signed.request.site_files and project.release.site_files == "never":
+        raise Denied(
+            f"project {project.name} releases no files of single sites, and the request asks for "
+            "them",
+            why='release.site_files is "never" in the project file',
+            remedy='every member can write site_files = "one-site-sealed" under [release] in the '
+            "project file, or submit without --site-files",
+            notice=Notice(Code.FILES_NOT_IN_PROJECT),
         )
 
 

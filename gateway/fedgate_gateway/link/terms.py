@@ -82,8 +82,7 @@ def check_recipient(project: ProjectConfig, recipient: bytes) -> None:
 
     The gateway passes the submitter's key on, so it could pass on one of its own.
     """
-    rules = project.release
-    if "sealed" not in (rules.model, rules.artifacts, rules.logs, rules.metrics):
+    if not project.release.seals:
         return
     if not recipient:
         raise Denied(

@@ -83,6 +83,7 @@ class LocalDesk:
             project=order.project or ours.project,
             sites=order.sites or ours.sites,
             datasets=order.datasets or ours.datasets,
+            site_files=order.site_files or ours.site_files,
         )
         job = self._submitter.submit(archive, full, name="", key=secrets.token_hex(16))
         try:

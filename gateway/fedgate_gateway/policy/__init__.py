@@ -5,11 +5,13 @@ from fedgate_gateway.policy.engine import Policy, Request, Uid, check, digest
 from fedgate_gateway.policy.explain import Explanation, RuleTrace, explain
 from fedgate_gateway.policy.requests import (
     EvidenceFacts,
+    FileFacts,
     JoinRequest,
     ReleaseFacts,
     SubmitRequest,
     WorkloadFacts,
     decide_join,
+    decide_release,
     decide_submit,
 )
 
@@ -17,6 +19,7 @@ __all__ = [
     "Decision",
     "EvidenceFacts",
     "Explanation",
+    "FileFacts",
     "JoinRequest",
     "Policy",
     "ReleaseFacts",
@@ -28,6 +31,7 @@ __all__ = [
     "WorkloadFacts",
     "check",
     "decide_join",
+    "decide_release",
     "decide_submit",
     "digest",
     "explain",

@@ -17,6 +17,7 @@ class Rule:
     id: str  # its @id, or "rule 3"
     effect: Effect
     why: str  # its @why: the sentence that a submitter reads
+    actions: tuple[str, ...] = ()  # that it names; none: it is about any
 
 
 @dataclass(frozen=True)

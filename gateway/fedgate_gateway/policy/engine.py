@@ -22,6 +22,9 @@ from fedgate_gateway.policy.rules import MAX_TEXT, Rules, read, schema
 
 #: JSON bytes of a request's context with its entities.
 MAX_CONTEXT = 256 * 1024
+#: Actions that only a rule which names them permits: who wrote ``permit (principal, action,
+#: resource)`` to let jobs in has not let out files.
+_NAMED = frozenset({"release_files"})
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,16 @@ class Policy:
             errors = ("the engine came to no decision",)
         if unknown:
             errors += ("the engine named rules that are not in the policy",)
+        if request.action in _NAMED and not any(request.action in r.actions for r in reasons):
+            reasons = ()
         permitted = answer.decision is cedarpy.Decision.Allow and bool(reasons)
         allowed = permitted and not errors and all(rule.effect == "permit" for rule in reasons)
-        offers = () if reasons or errors else self._offers()
+        offers = () if reasons or errors else self._offers(request.action)
         return Decision(self.name, allowed, () if errors else reasons, errors, offers)
 
-    def _offers(self) -> tuple[str, ...]:
-        return tuple(rule.why for rule in self.rules if rule.effect == "permit" and rule.why)
+    def _offers(self, action: str) -> tuple[str, ...]:
+        permits = [rule for rule in self.rules if rule.effect == "permit" and rule.why]
+        return tuple(rule.why for rule in permits if not rule.actions or action in rule.actions)
 
 
 def ask(handle: cedarpy.PolicySet, request: Request) -> cedarpy.AuthzResult | str:

@@ -1,10 +1,12 @@
-"""The two questions that Fedgate asks policies, typed."""
+"""The questions that Fedgate asks policies, typed."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from fedgate.manifest import Manifest
@@ -13,6 +15,10 @@ from fedgate_gateway.config import Release
 from fedgate_gateway.policy.decision import Decision
 from fedgate_gateway.policy.engine import Policy, Request, Uid
 from fedgate_gateway.policy.settings import SETTINGS, settings_entity
+
+#: Names of files, and their ends, that policies can read.
+_FILE = re.compile(r"[A-Za-z0-9._/-]{1,128}")
+_SUFFIX = re.compile(r"(\.[A-Za-z0-9]{1,15})?")
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,7 @@ class ReleaseFacts:
     artifacts_minimum_cohort: int = 1
     logs_minimum_cohort: int = 1
     metrics_minimum_cohort: int = 1
+    site_files: str = "never"
 
     @classmethod
     def of(cls, rules: Release) -> ReleaseFacts:
@@ -128,7 +135,29 @@ class ReleaseFacts:
             artifacts_minimum_cohort=rules.minimum("artifacts"),
             logs_minimum_cohort=rules.minimum("logs"),
             metrics_minimum_cohort=rules.minimum("metrics"),
+            site_files=rules.site_files,
         )
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """Files that a worker left at its site; their names are the workload's to choose."""
+
+    files: int = 0
+    bytes: int = 0
+    names: tuple[str, ...] = ()
+
+    def context(self) -> dict[str, Any]:
+        return {
+            "files": self.files,
+            "bytes": self.bytes,
+            "file_names": sorted({n if _FILE.fullmatch(n) else "unnamed" for n in self.names}),
+            "file_types": sorted({_type(PurePosixPath(n).suffix) for n in self.names}),
+        }
+
+
+def _type(suffix: str) -> str:
+    return suffix.lower() if _SUFFIX.fullmatch(suffix) else "other"
 
 
 @dataclass(frozen=True)
@@ -159,8 +188,16 @@ class JoinRequest:
     release: ReleaseFacts
     datasets: tuple[str, ...] = ()
     labels: tuple[str, ...] = field(default=())
+    site_files: bool = False  # the request asks for files that workers leave at sites
 
     def to_request(self) -> Request:
+        return self._asked("join", {"site_files": self.site_files})
+
+    def for_files(self, found: FileFacts) -> Request:
+        """May these files of the same job go? Asked when it has succeeded."""
+        return self._asked("release_files", found.context())
+
+    def _asked(self, action: str, more: Mapping[str, Any]) -> Request:
         context = {
             **self.workload.context(),
             "job": self.job,
@@ -169,9 +206,10 @@ class JoinRequest:
             "labels": self.labels,
             "evidence": asdict(self.evidence),
             "release": asdict(self.release),
+            **more,
         }
         project, site = Uid("Project", self.project), Uid("Site", self.site)
-        return Request("join", project, site, context, self.workload.entities())
+        return Request(action, project, site, context, self.workload.entities())
 
 
 def decide_submit(policy: Policy, request: SubmitRequest) -> Decision:
@@ -180,3 +218,7 @@ def decide_submit(policy: Policy, request: SubmitRequest) -> Decision:
 
 def decide_join(policy: Policy, request: JoinRequest) -> Decision:
     return policy.decide_request(request.to_request())
+
+
+def decide_release(policy: Policy, request: JoinRequest, found: FileFacts) -> Decision:
+    return policy.decide_request(request.for_files(found))

@@ -69,7 +69,16 @@ def _faults(parsed: pst.PolicySet, rules: Sequence[Rule]) -> list[str]:
 def _rule(key: str, node: pst.Template) -> Rule:
     notes = node.annotations
     name = notes.get("id") or f"rule {int(key.removeprefix('policy')) + 1}"
-    return Rule(name, node.effect, (notes.get("why") or "").strip())
+    return Rule(name, node.effect, (notes.get("why") or "").strip(), _actions(node.action))
+
+
+def _actions(scope: object) -> tuple[str, ...]:
+    match scope:
+        case pst.ActionEq():
+            return (scope.entity.id,)
+        case pst.ActionIn():
+            return tuple(entity.id for entity in scope.entities)
+    return ()
 
 
 def _readable(problem: cedarpy.ValidationError, named: Mapping[str, Rule]) -> str:

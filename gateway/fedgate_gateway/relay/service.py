@@ -357,7 +357,7 @@ class LinkService:
             route = self._router.route(header.job, connection)
             if route is None or connection.kind is not PeerKind.ENCLAVE:
                 raise NotFound("there is no such job for this peer")
-            check_output(header.kind, header.name)
+            check_output(header.kind, header.name, route.sites)
             largest = self._state.config.limits.output_bytes
             if header.size > largest:
                 raise InvalidMessage(

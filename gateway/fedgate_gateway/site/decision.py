@@ -26,14 +26,19 @@ from fedgate_gateway.link.terms import check_recipient
 from fedgate_gateway.policy import (
     Decision,
     EvidenceFacts,
+    FileFacts,
     JoinRequest,
     Policy,
     ReleaseFacts,
     WorkloadFacts,
     decide_join,
+    decide_release,
 )
 from fedgate_gateway.sandbox.choose import GROUP as SANDBOXES
 from fedgate_gateway.site.series import series_of
+
+#: What would let a worker's files go, in a policy.
+_LINE = 'permit (principal, action == Action::"release_files", resource);'
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Decider:
         ]
         for decision in decisions:
             if decision.allowed:
-                return decision.sentences
+                return (*decision.sentences, *self._files_before(spec, manifest, signed))
         if not decisions:
             raise Denied(
                 f"site {self._config.name} trusts no kind of evidence",
@@ -139,6 +144,35 @@ class Decider:
             notice=Notice(Code.POLICY_FAILED if decisions[0].errors else Code.POLICY_DECLINES),
             about=decisions[0].sentences,
         )
+
+    def _files_before(self, spec: Spec, manifest: Manifest, signed: SignedRequest) -> Sequence[str]:
+        """A no to files that is sure already: whoever asks for them hears it beforehand."""
+        if not signed.request.site_files:
+            return ()
+        enclaves = [
+            EvidenceFacts(kind, kind != "simulated", sandbox=sandbox)
+            for kind in self._config.evidence
+            for sandbox in plugins.names(SANDBOXES)
+        ]
+        asked = [self.release_files(spec, manifest, signed, e, FileFacts()) for e in enclaves]
+        if any(decision.allowed for decision in asked):
+            return ()
+        why = "; ".join(asked[0].sentences) or "its policy could not be evaluated"
+        return (
+            f"but it keeps the files that its worker leaves: {why}",
+            f"its owner can add to {self._config.policy.name}: {_LINE}",
+        )
+
+    def release_files(
+        self,
+        spec: Spec,
+        manifest: Manifest,
+        signed: SignedRequest,
+        evidence: EvidenceFacts,
+        found: FileFacts,
+    ) -> Decision:
+        """May the files that this site's worker left go to the submitter?"""
+        return decide_release(self.policy, self._question(spec, manifest, signed, evidence), found)
 
     def _check_guard(self, manifest: Manifest) -> None:
         """A workload that would only fail later says beforehand what it cannot do without."""
@@ -204,6 +238,11 @@ class Decider:
     def _decide(
         self, spec: Spec, manifest: Manifest, signed: SignedRequest, evidence: EvidenceFacts
     ) -> Decision:
+        return decide_join(self.policy, self._question(spec, manifest, signed, evidence))
+
+    def _question(
+        self, spec: Spec, manifest: Manifest, signed: SignedRequest, evidence: EvidenceFacts
+    ) -> JoinRequest:
         project = self.project(spec)
         missing = [d for d in spec.datasets if d not in self._config.datasets]
         if missing:
@@ -214,7 +253,7 @@ class Decider:
             )
         rules = project.release
         labels = {label for d in spec.datasets for label in self._config.datasets[d].labels}
-        request = JoinRequest(
+        return JoinRequest(
             project=spec.project,
             site=self._config.name,
             job=spec.job,
@@ -234,5 +273,5 @@ class Decider:
             release=ReleaseFacts.of(rules),
             datasets=spec.datasets,
             labels=tuple(sorted(labels)),
+            site_files=signed.request.site_files,
         )
-        return decide_join(self.policy, request)

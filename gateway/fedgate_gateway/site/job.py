@@ -48,6 +48,7 @@ from fedgate_gateway.link.report import Entry
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import Terms, project_terms
 from fedgate_gateway.pki import PeerKind
+from fedgate_gateway.policy import Decision, EvidenceFacts, FileFacts
 from fedgate_gateway.sandbox.contract import Sandbox
 from fedgate_gateway.sealed import IdentityKey, LetterHeader, LetterKind
 from fedgate_gateway.site.datasets import hand_over
@@ -58,6 +59,7 @@ from fedgate_gateway.site.logs import WorkerLogs
 from fedgate_gateway.site.outputs import SiteOutputs
 from fedgate_gateway.site.series import SeriesFolders, SeriesKey, series_of
 from fedgate_gateway.site.session import SiteSession
+from fedgate_gateway.site.site_files import SiteFiles
 from fedgate_proto.v1 import link_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -105,12 +107,15 @@ class SiteJob:
         self._child: Child | None = None
         self._receiver: Receiver | None = None
         self._in_hand: Counter[str] = Counter()  # ids of the tasks that the worker has now
+        self._evidence: EvidenceFacts | None = None
         self._worker_ready = False
         self._restarts = 0
         self._restarting: asyncio.Task[None] | None = None
         #: What the enclave sends is for a worker that has crashed: it has not heard so yet.
         self._unheard = False
         self._told = 0
+        self._collecting: asyncio.Task[None] | None = None
+        self._failed = False  # by the enclave's word, in its session
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         project = decider.project(spec)
         terms = project_terms(
@@ -128,8 +133,22 @@ class SiteJob:
             report=self._report, tell=self._tell_owner,
             on_flood=self._give_up, known=(*config.guard.frames, *examined.manifest.frames),
         )  # fmt: skip
+        self._files = SiteFiles(
+            spec.job, asked=signed.request.site_files, rules=project.release, outputs=outputs,
+            permits=self._permits_files, folder=config.data / "jobs",
+            report=self._report, tell=self._tell_owner,
+        )  # fmt: skip
+
+    def _permits_files(self, found: FileFacts) -> Decision:
+        assert self._evidence is not None  # a session was opened by it
+        return self._decider.release_files(
+            self.spec, self._examined.manifest, self.signed, self._evidence, found
+        )
 
     def _approve(self, claims: Claims, theirs: Terms) -> None:
+        self._evidence = EvidenceFacts(
+            claims.kind, claims.hardware, claims.measurement, theirs.sandbox
+        )
         decision = self._decider.with_claims(
             self.spec, self._examined.manifest, self.signed, claims, theirs.sandbox
         )
@@ -305,10 +324,10 @@ class SiteJob:
                 self.stop(notice.sentence)
 
     async def _close(self) -> None:
-        if self._restarting is not None:
-            self._restarting.cancel()
-        if self._child is not None and not self._child.ended:
-            await self._child.stop()
+        if self._collecting is not None:
+            self._collecting.cancel()
+            await asyncio.gather(self._collecting, return_exceptions=True)
+        await self._stop_worker()
         if self._receiver is not None:
             self._receiver.close()
         if self.session.channel is not None:
@@ -316,6 +335,28 @@ class SiteJob:
         self._egress.close()
         self._series.give_back(self.spec.job)
         await asyncio.to_thread(self._keep_outputs)
+        if self._failed:
+            self._files.stay()
+
+    async def _stop_worker(self) -> None:
+        if self._restarting is not None:
+            self._restarting.cancel()
+        if self._child is not None and not self._child.ended:
+            await self._child.stop()
+
+    async def _hand_over(self) -> None:
+        """The coordinator has ended well, and the enclave asks for what the worker left."""
+        channel = self.session.channel
+        assert channel is not None  # it asks in a session
+        try:
+            await self._stop_worker()
+            await asyncio.to_thread(self._keep_outputs)
+            await self._files.hand_over(channel, self._egress.deliveries)
+        except FedgateError as error:
+            self._give_up(error)
+        except Exception as error:  # the enclave must not wait for it
+            log.exception("job %s: its files cannot be handed over", self.spec.job)
+            self._give_up(FedgateError("the site agent failed", why=repr(error)))
 
     def _keep_outputs(self) -> None:
         try:
@@ -346,10 +387,14 @@ class SiteJob:
 
     def _control(self, receiver: Receiver, what: str, fields: dict[str, Any]) -> None:
         if what == "over":
-            self.succeeded = not fields.get("reason")
+            self._failed = bool(fields.get("reason"))
+            self.succeeded = not self._failed
             self._end(str(fields.get("reason", "")))
         elif what == "welcome":
             self._unheard = False
+        elif what == "collect":
+            if self._collecting is None and not self._over.done():
+                self._collecting = asyncio.get_running_loop().create_task(self._hand_over())
         elif what in ("got", "lost"):
             self._egress.deliveries.heard("", read_cargo(fields), got=what == "got")
         elif what in ("again", "gone"):
@@ -427,7 +472,7 @@ class SiteJob:
         self._egress.result(incoming, result)
 
     def _worker_ended(self, error: FedgateError | None) -> None:
-        if self._over.done():
+        if self._over.done() or self._collecting is not None:
             return
         if error is None:
             error = WorkloadFailed(

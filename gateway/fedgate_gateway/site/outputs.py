@@ -1,12 +1,13 @@
 """Files that workers left at this site, for its owner: some jobs have their results nowhere else.
 
 They are moved here when a job ends, out of a folder that a workload wrote: plain files only, links
-are neither followed nor taken. They never leave the site by themselves.
+are neither followed nor taken. What may leave the site is :mod:`.site_files`' to say.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import json
 import logging
 import os
@@ -151,7 +152,8 @@ def _plain_files(root: Path) -> list[tuple[str, Path, int]]:
 
 def _walk(folder: Path, depth: int) -> Iterator[os.DirEntry[str]]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+        with os.scandir(folder) as found:  # a flood of names must not become one of memory
+            entries = heapq.nsmallest(_MAX_FILES, found, key=lambda e: e.name)
     except OSError:
         return
     for entry in entries:

@@ -235,6 +235,21 @@ class Bench:
         (path,) = [Path(f.path) for f in fetched if f.kind == "model"]
         return Model.parse(path.read_bytes()).numpy()
 
+    def site_files(self, job: str, into: Path) -> dict[str, dict[str, bytes]]:
+        """Site -> name -> content of what it released to us."""
+        from fedgate_gateway.cli.results import fetch_all
+        from fedgate_gateway.cli.submissions import Submissions
+
+        mine = Submissions(self.federation.profile_path)
+        fetched = fetch_all(self.federation.client, job, into / job, submissions=mine)
+        folders = [Path(f.path) for f in fetched if f.kind == "site_files"]
+        return {
+            folder.name: {
+                str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+            }
+            for folder in folders
+        }
+
     def events(self, job: str, kind: str) -> list[dict[str, Any]]:
         return [dict(e.data) for e in self.federation.client.events(job) if e.kind == kind]
 

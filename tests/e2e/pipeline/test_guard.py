@@ -5,11 +5,13 @@ shape of the model that was sent leaves, whatever kind of task the coordinator c
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fedgate.bundle import pack_files
+from fedgate.codes import Code
 from fedgate.errors import Denied
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -116,3 +118,95 @@ def test_who_needs_more_says_so_and_is_refused_with_the_line_that_would_allow_it
         bench.submit(thief(guard="guard = ['evaluate.arrays = \"unchecked\"']\n"))
     assert 'site-1: [guard.evaluate] arrays = "unchecked"' in refused.value.why
     assert "site.toml" in refused.value.remedy
+
+
+#: Leaves files at its site: results, and what it would like to take along or to fill it with.
+_LEAVES = r"""
+import os
+from pathlib import Path
+import numpy as np
+
+def initial(config):
+    return {"w": np.ones(3, np.float32)}
+
+def train(model, data, config):
+    return model, 1, {"loss": 1.0}
+
+def evaluate(model, data, config):
+    if config["flood"]:
+        for number in range(3000):
+            Path(f"{number}.txt").touch()
+        with open("huge", "wb") as file:
+            file.truncate(100 << 30)
+        return 1, {"score": 1.0}
+    Path("psi").mkdir()
+    Path("psi/common.csv").write_text("Muster,1971,C50.9\\n" * 100)
+    Path("Patient Muster.txt").write_text(Path.cwd().parts[-2])
+    site = next(p for p in Path.cwd().parents if (p / "identity.key").exists())
+    os.link(site / "identity.key", "key")
+    Path("keys").symlink_to(site)
+    (Path.cwd().parent / "beside").write_text("Muster")
+    return 1, {"score": 1.0}
+"""
+
+
+def leaves(*, flood: bool = False) -> bytes:
+    text = (
+        f'name = "leaves"\nmodule = "work.py"\nrounds = 1\n[config]\nflood = {str(flood).lower()}\n'
+    )
+    return pack_files({"plain.toml": text.encode(), "work.py": _LEAVES.encode()})
+
+
+def states(bench: Any, job: str) -> dict[str, tuple[str, str]]:
+    """Of files: state and code of each site, as `job show` and whoever watches are told."""
+    found = [e for e in bench.events(job, "site-state") if e["state"].startswith("files-")]
+    shown = {s["site"]: s["state"] for s in bench.federation.client.job(job)["sites"]}
+    assert shown == {e["site"]: e["state"] for e in found}
+    return {e["site"]: (e["state"], e.get("code", "")) for e in found}
+
+
+def test_files_left_at_a_site_go_to_the_submitter_alone_and_only_as_its_owner_says(
+    bench: Any, tmp_path: Path
+) -> None:
+    job = bench.submit(leaves(), site_files=True)
+    told = bench.wait(job)
+    assert told["state"] == "succeeded", told
+    bench.until(lambda: len(bench.audit(job, "site-files.kept")) == 1)
+    assert states(bench, job) == {
+        "site-1": ("files-released", ""),
+        "site-2": ("files-kept", Code.FILES_NOT_PERMITTED),
+    }
+    (site_2,) = [s for s in bench.federation.client.job(job)["sites"] if s["site"] == "site-2"]
+    assert "keeps the files" in site_2["reason"]  # said beforehand, with the line
+    assert 'action == Action::"release_files"' in site_2["reason"]
+    assert "its owner's policy" in site_2["why"]
+    found = bench.site_files(job, tmp_path)
+    assert found == {
+        "site-1": {
+            "psi/common.csv": b"Muster,1971,C50.9\n" * 100,
+            "Patient Muster.txt": job.encode(),
+        }
+    }
+    # Everybody reads in the log that it was one site's, and nobody what it was.
+    (output,) = [e["data"] for e in bench.audit(job, "job.output") if "site" in e["data"]]
+    assert (output["kind"], output["site"], output["sealed"]) == ("site_files", "site-1", True)
+    (entry,) = bench.audit(job, "site-files.released")
+    assert entry["data"]["site"] == "site-1"
+    gateway = bench.federation.layout.state("gateway")
+    kept = b"".join(p.read_bytes() for p in gateway.rglob("*") if p.is_file())
+    assert b"Muster" not in kept
+    assert b"common.csv" not in kept
+
+
+def test_a_flood_of_files_stays_and_costs_nothing_but_itself(bench: Any, tmp_path: Path) -> None:
+    asked = bench.submit(leaves(flood=True), site_files=True)
+    told = bench.wait(asked)
+    assert told["state"] == "succeeded", told
+    bench.until(lambda: len(bench.audit(asked, "site-files.kept")) == 2)
+    kept = ("files-kept", Code.FILES_TOO_LARGE)
+    assert states(bench, asked) == {"site-1": kept, "site-2": kept}
+    assert bench.site_files(asked, tmp_path) == {}
+    unasked = bench.submit(leaves())
+    assert bench.wait(unasked)["state"] == "succeeded"
+    assert bench.site_files(unasked, tmp_path) == {}
+    assert states(bench, unasked) == {}

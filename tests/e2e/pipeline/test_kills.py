@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -326,6 +327,56 @@ def test_broken_transfers_and_a_gateway_killed_in_one_cost_no_update(
     assert [line for line in watched.err.splitlines() if "the gateway" in line] == outage
     assert watched.err.count("round 3 train") == 1
     assert watched.err.splitlines()[-1].startswith("succeeded")
+
+
+_LEAVES = """
+import os, time
+import numpy as np
+
+def initial(config):
+    return {"w": np.zeros(3, np.float32)}
+
+def train(model, data, config):
+    site = int(os.getcwd().partition("site-")[2][0])
+    with open("noise.bin", "wb") as file:
+        file.write(np.random.default_rng(site).bytes(6_000_000))
+    print("training", flush=True)
+    while not os.path.exists(config["hold"]):
+        time.sleep(0.02)
+    return model, 1, {}
+
+def evaluate(model, data, config):
+    return 1, {}
+"""
+
+
+def test_files_that_sites_left_get_through_what_breaks_and_cost_no_job(
+    bench: Any, tmp_path: Path
+) -> None:
+    """A site dies before; another's line breaks in its files, then the gateway is killed."""
+    hold = bench.folder / "go-on"
+    hold.unlink(missing_ok=True)
+    toml = f'name = "leaves"\nmodule = "work.py"\nrounds = 1\n[config]\nhold = "{hold}"\n'
+    files = {"plain.toml": toml.encode(), "work.py": _LEAVES.encode()}
+    job = bench.submit(pack_files(files), min_sites=2, site_files=True)
+    bench.training(job)
+    bench.federation.programs["site-3"].kill()
+    line = bench.lines["site-1"]
+    line.cut = 0
+    line.cut_after(1_000_000, "up")
+    bench.lines["enclave"].cut_after(3_000_000, "down")
+    go_on(bench)
+    bench.until(lambda: line.cut == 1)
+    bench.federation.programs["gateway"].kill()
+    bench.federation.programs["gateway"].start()
+    bench.until(bench.federation.client.ready)
+    told = bench.wait(job, 60)
+    assert told["state"] == "succeeded", told
+    noises = {f"site-{n}": np.random.default_rng(n).bytes(6_000_000) for n in (1, 2)}
+    found = bench.site_files(job, tmp_path)
+    assert found == {site: {"noise.bin": noise} for site, noise in noises.items()}
+    assert len(bench.audit(job, "site-files.released")) == 2
+    assert len(bench.audit(job, "released")) == 1
 
 
 def rounds(bench: Any, job: str, kind: str) -> list[int]:

@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from fedgate_gateway.cli import output
-from fedgate_gateway.cli.options import FormatOption, ProfileOption, SiteNamesOption, split
+from fedgate_gateway.cli.options import (
+    FormatOption,
+    ProfileOption,
+    SiteFilesOption,
+    SiteNamesOption,
+    split,
+)
 from fedgate_gateway.cli.output import Format
 from fedgate_gateway.cli.programs import EofOption, LogFormatOption, LogLevelOption
 
@@ -58,6 +64,7 @@ def front_door(
     task_seconds: Annotated[
         float | None, typer.Option(help="How long one task of a site may take.")
     ] = None,
+    site_files: SiteFilesOption = False,
     profile: ProfileOption = None,
     log_format: LogFormatOption = "plain",
     log_level: LogLevelOption = "info",
@@ -92,6 +99,7 @@ def front_door(
         min_sites=min_sites,
         task_seconds=task_seconds,
         site_names=parse_site_names(site_names),
+        site_files=site_files,
     )
     settings = DoorSettings(
         data=data, kits=kit, host=host, port=port, people=tuple(admin or ()), order=order

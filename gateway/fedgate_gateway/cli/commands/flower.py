@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fedgate_gateway.cli import output
-from fedgate_gateway.cli.options import FormatOption, ProfileOption, split
+from fedgate_gateway.cli.options import FormatOption, ProfileOption, SiteFilesOption, split
 from fedgate_gateway.cli.output import Format
 from fedgate_gateway.cli.programs import EofOption, LogFormatOption, LogLevelOption
 
@@ -90,6 +90,7 @@ def front_door(
     project: Annotated[str, typer.Option(help="Default: the profile's project.")] = "",
     sites: Annotated[str, typer.Option(help="Of runs that name none: site-1,site-2.")] = "",
     datasets: Annotated[str, typer.Option(help="Of runs that name none: a,b.")] = "",
+    site_files: SiteFilesOption = False,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder for its certificate; default: flower-door beside the profile."),
@@ -127,7 +128,10 @@ def front_door(
     from fedgate_gateway.local_door.program import LocalDoorSettings, run_local_door
 
     prepare(log_format, log_level)
-    order = Order(project=project, sites=tuple(split(sites)), datasets=tuple(split(datasets)))
+    order = Order(
+        project=project, sites=tuple(split(sites)), datasets=tuple(split(datasets)),
+        site_files=site_files,
+    )  # fmt: skip
     folder = data or profile_path(profile).parent / "flower-door"
     settings = LocalDoorSettings(name, folder, port, order, default=default, replace=force)
 

@@ -13,6 +13,7 @@ from fedgate_gateway.cli.options import (
     FormatOption,
     JobArgument,
     ProfileOption,
+    SiteFilesOption,
     SiteNamesOption,
     split,
 )
@@ -60,6 +61,7 @@ def submit(
     enclave: Annotated[
         str, typer.Option(help="Which enclave runs it, where the project has several.")
     ] = "",
+    site_files: SiteFilesOption = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Show progress, then fetch outputs.")
     ] = False,
@@ -107,6 +109,7 @@ def submit(
             task_seconds=task_seconds,
             valid_seconds=valid_seconds,
             enclave=enclave,
+            site_files=site_files,
         )
         job = client.send(signed)
         Submissions(profile).submitted(job, signed)
@@ -267,7 +270,7 @@ def result(
     profile: ProfileOption = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """Fetch what a job released and open what is sealed: model, artifacts, log.
+    """Fetch what a job released and open what is sealed: model, artifacts, log, sites' files.
 
     \b
     fedgate job result job-0vv41dq75y29 --output ./trained
@@ -300,6 +303,9 @@ def _fetch(
         if fetched:
             output.table(outputs, columns)
             for item in fetched:
+                if item.problem:
+                    why = output.printable(item.problem)
+                    print(f"\n{item.path} is not unpacked: {why}", file=sys.stderr)
                 if item.kind == "metrics":
                     print()
                     columns_of = {"metric": "METRIC", "value": "LAST", "of": "OF", "round": "ROUND"}

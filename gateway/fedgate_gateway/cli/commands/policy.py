@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Does a policy load, and what would it say to a job?",
     no_args_is_help=True,
 )
-Action = Literal["join", "submit"]
+Action = Literal["join", "submit", "release_files"]
 SignedBy = Literal["submitter", "gateway"]
 
 
@@ -51,7 +51,11 @@ def explain(
     policy: Annotated[Path, typer.Argument(help="A Cedar policy.")],
     workload: Annotated[Path, typer.Argument(help="A workload, as for `fedgate job submit`.")],
     action: Annotated[
-        Action, typer.Option(help="`join` asks a site's policy, `submit` the gateway's.")
+        Action,
+        typer.Option(
+            help="`join` asks a site's policy, `release_files` the same of files that its worker "
+            "left, `submit` the gateway's."
+        ),
     ] = "join",
     project: Annotated[str, typer.Option()] = "demo",
     site: Annotated[str, typer.Option(help="Who is asked to join.")] = "site-1",
@@ -76,6 +80,10 @@ def explain(
     sandbox: Annotated[
         str, typer.Option(help="What the enclave runs workloads in.")
     ] = "bubblewrap",
+    file_names: Annotated[
+        str, typer.Option(help="What the worker left, for `release_files`: a.json,b/c.png.")
+    ] = "",
+    file_bytes: Annotated[int, typer.Option(min=0, help="Bytes of all of them.")] = 0,
     project_file: Annotated[
         Path | None, typer.Option(help="Its release rules are asked about; default: the safest.")
     ] = None,
@@ -97,6 +105,7 @@ def explain(
         datasets=split(datasets), labels=split(labels), submitter=submitter,
         config=parse_overrides(config or []), min_sites=min_sites, task_seconds=task_seconds,
         signed_by=signed_by, evidence=evidence, sandbox=sandbox,
+        file_names=split(file_names), file_bytes=file_bytes,
         project_file=project_file, profile=profile,
     )  # fmt: skip
     explanation = explain_policy(Policy.load(policy), request)

@@ -167,7 +167,9 @@ def outputs(
     ] = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """Files that workers of jobs left here, until outputs_days are over; they never leave the site.
+    """Files that workers of jobs left here, until outputs_days are over.
+
+    Whether a job's submitter got them as well stands in its log and in `fedgate job show`.
 
     Reads the data folder that the configuration names, so only who may read that can see them.
 
