@@ -45,6 +45,7 @@ class Gateway:
                 "bundle": self.bundle,
                 "enclave": ENCLAVE,
                 "request": self.request,
+                "sites": ["site-1", "site-2", "site-3"],
             }
         }
 
@@ -52,7 +53,7 @@ class Gateway:
         return [
             {
                 "name": name,
-                "kind": KINDS.get(name, "model"),
+                "kind": "site_files" if name.startswith("site-") else KINDS.get(name, "model"),
                 "size": len(content),
                 "digest": "sha256:" + hashlib.sha256(content).hexdigest(),
                 "sealed": True,
@@ -77,11 +78,12 @@ class Gateway:
         to=None,
         output=None,
         request=None,
+        facts=FACTS,
     ):
         context = BoxContext(job, output or name, bundle, request or self.request)
         public = (to or self.recipient).public_raw
         box = seal_stream(
-            [plain], len(plain), public, context, facts=FACTS, signer=signer or self.enclave
+            [plain], len(plain), public, context, facts=facts, signer=signer or self.enclave
         )
         self.stored[name] = b"".join(box)
 
@@ -296,3 +298,53 @@ def test_a_link_in_the_folder_is_replaced_and_not_followed(gateway, fetch, tmp_p
 def test_a_job_s_name_cannot_become_a_path(tmp_path, job):
     with pytest.raises(InvalidMessage):
         Submissions(tmp_path / "p").submitted({"id": job, "bundle": BUNDLE}, ARCHIVE)
+
+
+def files_of(site: str) -> dict:
+    """How an enclave seals the files of one site."""
+    return {"facts": BoxFacts(cohort=(site,))}
+
+
+def test_files_of_sites_lie_below_their_names(gateway, fetch, tmp_path):
+    gateway.release("model.safetensors", b"weights")
+    for site in ("site-1", "site-2"):
+        content = pack_files({"psi/common.csv": site.encode(), "Kaplan Meier.png": b"p"})
+        gateway.release(f"site-files.{site}.zip", content, **files_of(site))
+    fetched = [item for item in fetch() if item.kind == "site_files"]
+    assert [(i.cohort, i.sealed, i.problem) for i in fetched] == [
+        (("site-1",), True, ""), (("site-2",), True, ""),
+    ]  # fmt: skip
+    assert (tmp_path / "out/sites/site-2/psi/common.csv").read_text() == "site-2"
+    assert files_below(tmp_path / "out" / "sites") == {
+        f"site-{n}/{name}" for n in (1, 2) for name in ("psi/common.csv", "Kaplan Meier.png")
+    }
+
+
+def test_an_archive_that_a_site_made_to_leave_its_folder_costs_its_own_files_alone(
+    gateway, fetch, tmp_path
+):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("../../../escaped", "x")
+    gateway.release("site-files.site-1.zip", out.getvalue(), **files_of("site-1"))
+    gateway.release("site-files.site-2.zip", pack_files({"a": b"A"}), **files_of("site-2"))
+    fetched = {item.cohort[0]: item for item in fetch()}
+    assert "leaves its folder" in fetched["site-1"].problem
+    assert files_below(tmp_path) - {"recipient.key"} >= {"out/sites/site-2/a"}
+    assert files_below(tmp_path / "out") == {"sites/site-1.zip", "sites/site-2/a"}
+
+
+def test_files_are_one_sites_own_sealed_and_signed(gateway, fetch, tmp_path):
+    archive, name = pack_files({"a": b"A"}), "site-files.site-1.zip"
+    gateway.release(name, archive)  # of a cohort of two
+    assert "that site alone" in refused(fetch, tmp_path, SealBroken)
+    gateway.release(name, archive, output="site-files.site-2.zip", **files_of("site-2"))
+    refused(fetch, tmp_path, SealBroken)
+    gateway.release(name, archive, signer=IdentityKey.generate(), **files_of("site-1"))
+    refused(fetch, tmp_path, SealBroken)
+    gateway.profile = gateway.profile.model_copy(update={"clear": ("site_files",)})
+    gateway.stored[name], gateway.said[name] = archive, {"sealed": False}
+    assert "is not sealed" in refused(fetch, tmp_path, SealBroken)
+    del gateway.stored[name]
+    gateway.release("site-files.Patient.zip", archive, **files_of("Patient"))
+    assert "no site of the job" in refused(fetch, tmp_path, InvalidMessage)

@@ -275,3 +275,15 @@ def test_a_frame_that_a_site_refused_is_also_told_to_whoever_watches_the_job(
     told = [e.data for e in state.jobs.events(job) if e.kind == "frame-refused"]
     assert told == [{"site": "site-1", "frame": "aux:noise"}]
     assert [kind for kind, _ in entries(state, job)] == ["frame.refused"]
+
+
+def test_why_a_site_keeps_its_files_stands_beside_its_name(
+    state: Any, filing: Filing, submit: Callable[..., Any]
+) -> None:
+    job = submit().id
+    site = state.jobs.job_sites(job)[0].site
+    told = {"code": "files-not-permitted", "why": "by its owner's policy"}
+    filing.write([Report(f"site:{site}", job, BOX, 1, entry="site-files.kept", data=told)])
+    (found,) = [s for s in state.jobs.job_sites(job) if s.site == site]
+    assert (found.state, found.why) == ("files-kept", "by its owner's policy")
+    assert entries(state, job)[-1][0] == "site-files.kept"

@@ -6,11 +6,17 @@ import pytest
 
 from fedgate.errors import InvalidMessage
 from fedgate_gateway.control.records import OutputKind
-from fedgate_gateway.link.output_names import OUTPUT_NAMES, check_output
+from fedgate_gateway.link.output_names import (
+    OUTPUT_NAMES,
+    SITE_FILES,
+    check_output,
+    site_files_name,
+    site_of,
+)
 
 
 def test_each_kind_has_one_name() -> None:
-    assert set(OUTPUT_NAMES) == {kind.value for kind in OutputKind}
+    assert {*OUTPUT_NAMES, SITE_FILES} == {kind.value for kind in OutputKind}
     for kind, name in OUTPUT_NAMES.items():
         check_output(kind, name)
 
@@ -24,3 +30,15 @@ def test_no_output_has_another_name(kind: str, name: str) -> None:
     with pytest.raises(InvalidMessage) as refused:
         check_output(kind, name)
     assert "Patient" not in str(refused.value)
+
+
+def test_files_of_a_site_have_its_name_if_it_is_one_of_the_job() -> None:
+    name = site_files_name("site-1")
+    check_output(SITE_FILES, name, {"site-1", "site-2"})
+    assert site_of(name) == "site-1"
+    for kind, other in ((SITE_FILES, site_files_name("site-3")), ("model", name),
+                        (SITE_FILES, "model.safetensors"), (SITE_FILES, "site-files..zip"),
+                        (SITE_FILES, "site-files.Patient.zip"), (SITE_FILES, "")):  # fmt: skip
+        with pytest.raises(InvalidMessage):
+            check_output(kind, other, {"site-1", "site-2"})
+    assert [site_of(n) for n in ("model.safetensors", "site-files.x", ".zip")] == ["", "", ""]

@@ -9,11 +9,13 @@ import pytest
 
 from fedgate.errors import Denied
 from fedgate_gateway.policy import (
+    FileFacts,
     JoinRequest,
     Policy,
     SubmitRequest,
     Uid,
     decide_join,
+    decide_release,
     decide_submit,
 )
 from fedgate_gateway.policy import engine as engine_module
@@ -192,3 +194,62 @@ def test_an_answer_that_does_not_add_up_denies(join: JoinRequest, monkeypatch, a
     )
     monkeypatch.setattr(cedarpy, "is_authorized", lambda *args: cedarpy.AuthzResult(answer))
     assert not decide_join(policy, join).allowed
+
+
+FILES = FileFacts(2, 100, ("psi/common.csv", "curve.png"))
+
+
+def test_who_let_jobs_in_has_not_let_out_files(join: JoinRequest):
+    everything = Policy.from_text("permit (principal, action, resource);", "site")
+    assert decide_join(everything, join).allowed
+    decision = decide_release(everything, join, FILES)
+    assert not decision.allowed
+    assert "no rule permits it" in decision.why
+    named = 'permit (principal, action in [Action::"join", Action::"release_files"], resource);'
+    assert decide_release(Policy.from_text(named, "site"), join, FILES).allowed
+    both = f"{named} forbid (principal, action, resource);"
+    assert not decide_release(Policy.from_text(both, "site"), join, FILES).allowed
+
+
+@pytest.mark.parametrize(
+    ("names", "allowed"),
+    [
+        (("psi/common.csv",), True),
+        (("psi/common.csv", "psi/Common.CSV"), False),
+        (("psi/common.csv", "Müller, Eva.csv"), False),  # "unnamed"
+        (("psi/common.csv", 'x"].isEmpty() || ["'), False),
+        (("psi/common.csv", "a" * 129), False),
+    ],
+)
+def test_names_of_files_are_shown_in_one_alphabet_and_otherwise_fit_no_list(
+    join: JoinRequest, names: tuple[str, ...], allowed: bool
+):
+    text = (
+        'permit (principal, action == Action::"release_files", resource) '
+        'when { ["psi/common.csv"].containsAll(context.file_names) };'
+    )
+    found = FileFacts(len(names), 10, names)
+    assert decide_release(Policy.from_text(text, "site"), join, found).allowed is allowed
+
+
+@pytest.mark.parametrize(
+    ("names", "allowed"),
+    [(("a.csv", "b.CSV"), True), (("a.csv", "b"), False), (("a.csv", "a.csv.exe"), False),
+     (("a.csv", "a.Müller"), False), (("archive.tar.gz",), False)],
+)  # fmt: skip
+def test_types_of_files_can_be_listed(join: JoinRequest, names: tuple[str, ...], allowed: bool):
+    text = (
+        'permit (principal, action == Action::"release_files", resource) '
+        'when { [".csv"].containsAll(context.file_types) };'
+    )
+    found = FileFacts(len(names), 10, names)
+    assert decide_release(Policy.from_text(text, "site"), join, found).allowed is allowed
+
+
+def test_as_many_files_as_a_site_releases_fit_into_one_question(join: JoinRequest):
+    from fedgate_gateway.site.site_files import MOST_FILES
+
+    text = 'permit (principal, action == Action::"release_files", resource);'
+    names = tuple(f"{n:0128d}" for n in range(MOST_FILES))
+    found = FileFacts(MOST_FILES, 1 << 30, names)
+    assert decide_release(Policy.from_text(text, "site"), join, found).allowed

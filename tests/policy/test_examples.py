@@ -9,12 +9,14 @@ import pytest
 
 from fedgate_gateway.policy import (
     EvidenceFacts,
+    FileFacts,
     JoinRequest,
     Policy,
     ReleaseFacts,
     SubmitRequest,
     check,
     decide_join,
+    decide_release,
     decide_submit,
     explain,
 )
@@ -113,3 +115,11 @@ def test_a_site_leaves_frames_to_its_guards_list(site: Policy, join: JoinRequest
     """What the list allows must not need a second yes."""
     asked = replace(join, workload=replace(join.workload, frames=("aux:x",)))
     assert decide_join(site, asked).allowed
+
+
+def test_a_site_lets_files_go_as_its_policy_says(site: Policy, join: JoinRequest):
+    names = tuple(f"psi/{n}.csv" for n in range(100))
+    assert decide_release(site, join, FileFacts(100, 5000, names)).allowed
+    assert not decide_release(site, join, FileFacts(101, 5000, (*names, "more.csv"))).allowed
+    other = replace(join, project="other")
+    assert "no rule permits it" in decide_release(site, other, FileFacts()).why

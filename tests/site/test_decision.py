@@ -26,6 +26,7 @@ from fedgate.errors import (
     PluginUnavailable,
 )
 from fedgate.manifest import Manifest
+from fedgate.notice import Notice
 from fedgate_gateway.attestation import Claims
 from fedgate_gateway.config import Dataset, Member, ProjectConfig, Release, SiteConfig
 from fedgate_gateway.enclave import admission
@@ -503,3 +504,23 @@ def test_an_enclave_runs_no_request_of_another_one() -> None:
         admission.check(replace(job, enclave="two"), project)
     with pytest.raises(Denied, match="names no enclave"):
         admission.check(replace(spec(), enclave="two"), project)
+
+
+def asking(site: Decider, job: Spec) -> list[str]:
+    """:func:`before` for a request that asks for files."""
+    signed = verify_signature(job, site.project(job))
+    asked = replace(signed, request=replace(signed.request, site_files=True))
+    return site.before(job, Manifest("plain", "n"), asked)
+
+
+def test_a_no_to_files_that_is_sure_is_told_before_the_job_runs(tmp_path: Path) -> None:
+    open_project = Release(site_files="one-site-sealed")
+    with pytest.raises(Denied) as refused:
+        asking(decider(tmp_path), spec())
+    assert refused.value.notice == Notice(Code.FILES_NOT_IN_PROJECT)
+    assert 'site_files = "one-site-sealed"' in refused.value.remedy
+    reasons = asking(decider(tmp_path, release=open_project), spec())
+    assert "keeps the files" in reasons[-1]
+    line = 'permit (principal, action == Action::"release_files", resource);'
+    assert f"policy.cedar: {line}" in reasons[-1]
+    assert len(asking(decider(tmp_path, OPEN + line, release=open_project), spec())) == 1
