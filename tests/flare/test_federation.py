@@ -19,6 +19,7 @@ import pytest
 from fedgate.bundle import pack_directory
 from fedgate.errors import Denied
 from fedgate.model import Model
+from fedgate_flare.env import lay_out
 from fedgate_gateway.cli.results import fetch_all
 from fedgate_gateway.cli.submissions import Submissions
 from fedgate_gateway.dev import Federation
@@ -59,9 +60,10 @@ class Jobs:
         self._folder = folder
         self._recipient = recipient_key(federation.layout).public_raw
 
-    def start(self, job: str | Path) -> str:
+    def start(self, job: str | Path, **options: Any) -> str:
         bundle = pack_directory(JOBS / job)
-        return str(self.federation.client.submit(bundle, recipient=self._recipient)["id"])
+        told = self.federation.client.submit(bundle, recipient=self._recipient, **options)
+        return str(told["id"])
 
     def trouble(self, does: str, seconds: int = 20, **meta: Any) -> str:
         """One of the jobs that go wrong; ``seconds`` for its task, ``meta`` into its meta.json."""
@@ -267,7 +269,7 @@ def test_a_site_whose_worker_or_agent_is_killed_gets_its_task_again_in_the_same_
     jobs, tmp_path
 ):
     """The job needs both its sites: neither may be given up in between, nor counted twice."""
-    job = jobs.start("hasty")
+    job = jobs.start("hasty", site_files=True)
     agent = jobs.federation.programs["site-1"]
     _wait_for(lambda: jobs.audited(job, "round.finished"))
     _worker(jobs, "site-2").kill()
@@ -288,7 +290,10 @@ def test_a_site_whose_worker_or_agent_is_killed_gets_its_task_again_in_the_same_
         weights = weights / 2 + 1.5  # the mean of both sites, each of them once
     assert np.array_equal(_model(jobs, job, tmp_path), weights)
     deadline = time.monotonic()
-    # What it wrote at a site stays there, for the site's owner.
+    # What it wrote at a site stays there, for the site's owner, and comes to the submitter.
+    mine = Submissions(jobs.federation.profile_path)
+    fetch_all(jobs.federation.client, job, tmp_path / "result", submissions=mine)
+    lay_out(tmp_path / "result")
     for site in jobs.federation.sites:
         kept = SiteOutputs(jobs.federation.layout.state(site), limit=1, days=1)
         while job not in [one.job for one in kept.list()]:
@@ -298,6 +303,10 @@ def test_a_site_whose_worker_or_agent_is_killed_gets_its_task_again_in_the_same_
         assert files["kept/rounds.txt"].read_text().endswith(f" at {site}")
         assert files["kept/rounds.txt"].stat().st_mode & 0o077 == 0
         assert "app" not in {name.partition("/")[0] for name in files}, files
+        for place in (f"sites/{site}", f"{site}/simulate_job"):  # where FLARE's simulator has it
+            got = tmp_path / "result" / place / "kept/rounds.txt"
+            assert got.read_text() == files["kept/rounds.txt"].read_text()
+        assert ended["sites"][jobs.federation.sites.index(site)]["state"] == "files-released"
 
 
 # -- jobs that go wrong, beside each other --------------------------------------------------------

@@ -140,7 +140,7 @@ def evaluate(model, data, config):
             file.truncate(100 << 30)
         return 1, {"score": 1.0}
     Path("psi").mkdir()
-    Path("psi/common.csv").write_text("Muster,1971,C50.9\\n" * 100)
+    Path("psi/common.csv").write_text("Muster,1971,C50.9\n" * 100)
     Path("Patient Muster.txt").write_text(Path.cwd().parts[-2])
     site = next(p for p in Path.cwd().parents if (p / "identity.key").exists())
     os.link(site / "identity.key", "key")
