@@ -520,7 +520,7 @@ def test_a_no_to_files_that_is_sure_is_told_before_the_job_runs(tmp_path: Path) 
     assert refused.value.notice == Notice(Code.FILES_NOT_IN_PROJECT)
     assert 'site_files = "one-site-sealed"' in refused.value.remedy
     reasons = asking(decider(tmp_path, release=open_project), spec())
-    assert "keeps the files" in reasons[-1]
+    assert "keeps the files" in reasons[-2]
     line = 'permit (principal, action == Action::"release_files", resource);'
     assert f"policy.cedar: {line}" in reasons[-1]
     assert len(asking(decider(tmp_path, OPEN + line, release=open_project), spec())) == 1

@@ -41,6 +41,7 @@ class Site:
         self.said: list[Any] = []
         self.job: Any = object.__new__(SiteJob)
         self.job.session = Opening()
+        self.job._collecting = None
         self.job._over = asyncio.get_running_loop().create_future()
         self.job.spec = SimpleNamespace(job="job-1", sites=("a",))
         self.job._link = SimpleNamespace(send=self.said.append)

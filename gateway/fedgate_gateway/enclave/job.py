@@ -306,7 +306,7 @@ class EnclaveJob:
             released["artifact_bytes"] = await gate.artifacts(self._conductor.child.scratch.path)
         released["metrics_bytes"] = await gate.metrics(self._metrics.lines())
         if self.signed.request.site_files:
-            await self._site_files.collect(self.spec.sites, gate)
+            await self._site_files.collect(self._attendance.left, gate)
         released["log_bytes"] = await gate.log(self._log)
         self._reports.released(**released, recipient=self._terms.recipient)
 

@@ -60,8 +60,12 @@ class SiteFiles:
         self._stopped: FedgateError | None = None
 
     async def collect(self, sites: Sequence[str], gate: ReleaseGate) -> None:
-        """Until each site's files are out, or stay; raises what :meth:`stop` was told."""
+        """Until the files of these sites, which are there, are out or stay; raises what
+        :meth:`stop` was told.
+        """
         if self._stopped is None:
+            loop = asyncio.get_running_loop()
+            self._asked.update((site, loop.create_future()) for site in sites)
             self._work = asyncio.gather(*(self._of(site, gate) for site in sites))
             try:
                 await self._work
@@ -103,7 +107,7 @@ class SiteFiles:
         session = self._sessions.get(site)
         if session is None:
             return  # it is known to be lost
-        answer = self._asked[site] = asyncio.get_running_loop().create_future()
+        answer = self._asked[site]
         session.channel.post(LetterKind.CONTROL, write_control("collect"))
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
