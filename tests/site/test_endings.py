@@ -93,7 +93,8 @@ def test_a_worker_that_crashed_is_started_again_and_one_that_met_a_limit_is_not(
         told: list[tuple[str, Any]] = []
         job: Any = object.__new__(SiteJob)
         job._over = asyncio.get_running_loop().create_future()
-        job._restarts, job._in_hand = 0, {"t1": 1}
+        job._collecting, job._restarts = None, 0
+        job._in_hand = {"t1": 1}
         job._config = SimpleNamespace(worker_restarts=2)
         job._restart = lambda _error: asyncio.sleep(0, told.append(("restarted", None)))
         job._leave = lambda error: told.append(("left", error.notice))
