@@ -52,7 +52,7 @@ class PostgreSQL:
 def programs() -> Path | None:
     """Where initdb and postgres are, if they are."""
     found = shutil.which("initdb")
-    places = [Path(found).parent] if found else []
+    places = [Path(found).resolve().parent] if found else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((place for place in places if (place / "initdb").exists()), None)
 

@@ -29,6 +29,7 @@ clientapp = "survivor.flower_client:app"
 [tool.flwr.app.config]
 num-server-rounds = {rounds}
 pause = {pause}
+hold = "{hold}"
 """
 
 
@@ -36,20 +37,21 @@ def _read(name: str) -> bytes:
     return (WORKLOADS / f"{name}.py").read_bytes()
 
 
-def plain(rounds: int, pause: float) -> bytes:
-    toml = f'name = "survivor"\nmodule = "work.py"\nrounds = {rounds}\n[config]\npause = {pause}\n'
+def plain(rounds: int, pause: float, hold: str) -> bytes:
+    toml = f'name = "survivor"\nmodule = "work.py"\nrounds = {rounds}\n'
+    toml += f'[config]\npause = {pause}\nhold = "{hold}"\n'
     work = _read("arithmetic") + _read("plain_work").replace(b"from arithmetic", b"# from")
     return pack_files({"plain.toml": toml.encode(), "work.py": work})
 
 
-def flower(rounds: int, pause: float) -> bytes:
-    project = _PYPROJECT.format(rounds=rounds, pause=pause)
+def flower(rounds: int, pause: float, hold: str) -> bytes:
+    project = _PYPROJECT.format(rounds=rounds, pause=pause, hold=hold)
     names = ("arithmetic", "flower_server", "flower_client")
     files = {f"survivor/{name}.py": _read(name) for name in names}
     return pack_files({"pyproject.toml": project.encode(), "survivor/__init__.py": b"", **files})
 
 
-def flare(rounds: int, pause: float) -> bytes:
+def flare(rounds: int, pause: float, hold: str) -> bytes:
     """ScatterAndGather, which waits ten seconds for a third site once it has two."""
     meta = {
         "name": "survivor", "resource_spec": {}, "min_clients": 2, "deploy_map": {"app": ["@ALL"]},
@@ -75,7 +77,7 @@ def flare(rounds: int, pause: float) -> bytes:
         ),
     }  # fmt: skip
     filters: dict[str, Any] = {"task_data_filters": [], "task_result_filters": []}
-    executor = {"path": "flare_executor.Trainer", "args": {"pause": pause}}
+    executor = {"path": "flare_executor.Trainer", "args": {"pause": pause, "hold": hold}}
     configs = {
         "server": {"workflows": [workflow], "components": [
             {"id": name, "path": path, "args": args} for name, (path, args) in components.items()
@@ -92,8 +94,8 @@ def flare(rounds: int, pause: float) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def workloads() -> dict[str, Callable[[int, float], bytes]]:
-    """Framework -> ``(rounds, seconds of each task) -> bundle``."""
+def workloads() -> dict[str, Callable[[int, float, str], bytes]]:
+    """Framework -> ``(rounds, seconds of a task, file that the first ones wait for) -> bundle``."""
     return {"plain": plain, "Flower": flower, "FLARE": flare}
 
 

@@ -1,20 +1,17 @@
 """An executor for FLARE's ScatterAndGather."""
 
-import time
-
-from arithmetic import update
+from arithmetic import update, wait
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.executor import Executor
 
 
 class Trainer(Executor):
-    def __init__(self, pause):
+    def __init__(self, pause, hold):
         super().__init__()
-        self._pause = pause
+        self._pause, self._hold = pause, hold
 
     def execute(self, task_name, shareable, fl_ctx, abort_signal):
-        print("training", flush=True)
-        time.sleep(self._pause)
+        wait(self._hold, self._pause)
         weights = from_shareable(shareable).data["numpy_key"]
         site = int(fl_ctx.get_identity_name().rpartition("-")[2])
         dxo = DXO(DataKind.WEIGHTS, data={"numpy_key": update(weights, site)})

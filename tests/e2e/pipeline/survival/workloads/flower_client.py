@@ -1,18 +1,15 @@
 """As Flower's own quickstart, without a data set."""
 
-import time
-
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from survivor.arithmetic import update
+from survivor.arithmetic import update, wait
 
 app = ClientApp()
 
 
 @app.train()
 def train(message, context):
-    print("training", flush=True)
-    time.sleep(context.run_config["pause"])
+    wait(context.run_config["hold"], context.run_config["pause"])
     (weights,) = message.content["arrays"].to_numpy_ndarrays()
     site = int(context.node_config["partition-id"]) + 1
     content = {
