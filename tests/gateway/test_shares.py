@@ -16,6 +16,7 @@ import pytest
 from fedgate.errors import LimitReached
 from fedgate_gateway.api.app import create_app
 from fedgate_gateway.api.open_requests import OpenRequests
+from fedgate_gateway.control import tokens
 from fedgate_gateway.control.principal import Scope
 from fedgate_gateway.front.office import Office
 from fedgate_gateway.open_calls import SERVING, OpenCall
@@ -83,10 +84,15 @@ def test_a_stream_of_events_ends_with_its_token(way, http, state, token, submit)
     assert http.get(f"/api/v1/jobs/{job}", headers=headers).status_code == 401
 
 
-def test_a_token_that_expires_ends_what_it_has_open(http, state, token, submit):
-    headers = token(*READ, expires=utc_now() + timedelta(seconds=0.7))
-    with watching(http, submit().id, headers) as stream:
-        assert not [line for line in stream.iter_lines() if line.startswith(":")]
+def test_a_token_that_expires_ends_what_it_has_open(http, token, submit, monkeypatch):
+    expires = utc_now() + timedelta(hours=1)
+    job, headers = submit().id, token(*READ, expires=expires)
+    monkeypatch.setattr(tokens, "utc_now", lambda: expires - timedelta(seconds=0.5))
+    with watching(http, job, headers) as stream:
+        assert stream.status_code == 200
+        lines = stream.iter_lines()
+        assert next(lines) == "retry: 2000"
+        assert not any(line.startswith(":") for line in lines)  # no heartbeat: it has ended
 
 
 def test_a_framework_commands_call_ends_with_the_token_of_its_login(state, token):

@@ -112,6 +112,7 @@ def test_the_link_counts_each_message_of_a_site_and_holds_up_no_enclave() -> Non
         slow = asyncio.create_task(service._handle(site, None, heartbeat))
         for _ in range(20):
             await service._handle(e1, None, heartbeat)
+        await asyncio.sleep(0.01)
         assert not slow.done()
         slow.cancel()
 
@@ -125,6 +126,7 @@ def test_entries_count_by_size_for_each_job_and_peer() -> None:
             await ours.entry("job-1", "a", 10)
         waiting = asyncio.create_task(ours.entry("job-1", "a", 10))
         await ours.entry("job-1", "b", 10)
+        await asyncio.sleep(0.01)  # it has asked by now
         assert not waiting.done()
         waiting.cancel()
         ours.event("job-1", 9 * 1024)

@@ -12,6 +12,7 @@ import pytest
 
 from fedgate.codes import SENTENCES
 from fedgate.errors import Denied
+from fedgate.guard_rules import STRICT, GuardRules
 from fedgate.model import ITEMSIZE, Model
 from fedgate.notice import public
 from fedgate.task import Failure, Frame, Result, Task, TaskError, TaskKind
@@ -171,6 +172,14 @@ def test_a_training_result_like_its_task_passes_in_any_order_and_any_float_in_pa
 def test_a_training_result_of_another_shape_is_refused(kind: TaskKind, model: memoryview) -> None:
     assert refused(kind, model) == f"guard.{kind}.arrays"
     assert refused(kind, model, sent=None) == f"guard.{kind}.arrays"
+
+
+def test_what_a_guard_does_without_a_word_of_its_owner_is_what_everybody_calls_strict() -> None:
+    """`site status`, `site list` and the check of a submission go by the second."""
+    assert Guard().rules() == GuardRules()
+    assert Guard().rules().unusual() == ()
+    arrays = {kind: rules.arrays for kind, rules in STRICT.items()}
+    assert arrays == {TRAIN: "like-task", EVALUATE: "none", QUERY: "none", CUSTOM: "like-task"}
 
 
 @pytest.mark.parametrize("kind", [EVALUATE, QUERY])
