@@ -22,7 +22,7 @@ _CCWF = "nvflare.app_common.ccwf."
 _CROSS_SITE = ("CrossSiteModelEval", "CrossSiteEval", "NumpyCrossSiteEval")
 _TRAINING = ("ScatterAndGather", "FedAvg", "FedOpt", "Scaffold", "CyclicController", "FedProx")
 _MOST_FRAMES = 64
-_FRAME = re.compile(r"[A-Za-z0-9_.-]{1,80}:[A-Za-z0-9_./-]{1,100}\*?")
+_FRAME = re.compile(r"[A-Za-z0-9_.-]{1,80}:(?=.)[A-Za-z0-9_./-]{0,100}\*?")
 #: The last part of a class's name -> the lines that it needs.
 _KNOWN: Mapping[str, tuple[str, ...]] = {
     "InitializeGlobalWeights": (_UNCHECKED,),

@@ -266,6 +266,18 @@ def test_other_opaque_traffic_is_declared(job):
     assert set(adapter.inspect(tree).frames) == expected[job]
 
 
+def test_frames_that_code_names_only_as_it_runs_can_be_listed_by_its_author(files):
+    frames = ["aux_communication:mine.ask", "collab:*"]
+    asked = inspect(changed(files, "meta.json", fedgate={"frames": frames}))
+    assert asked.frames == tuple(frames)
+
+
+@pytest.mark.parametrize("frames", ["aux:x", [1], ["aux"], ["a:b\n"], ["*"], ["a:" + "x" * 300]])
+def test_a_list_of_frames_that_is_none_is_refused(files, frames):
+    with pytest.raises(InvalidBundle, match=r"meta\.json"):
+        inspect(changed(files, "meta.json", fedgate={"frames": frames}))
+
+
 @pytest.mark.parametrize("pin", ["nvflare~=2.9.0", "nvflare>=2.7", "nvflare[PT]==2.9.*"])
 def test_the_version_a_job_asks_for_is_shown(files, pin):
     manifest = inspect(files | {"app/custom/requirements.txt": f"numpy\n{pin}\n".encode()})

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedgate.errors import InvalidMessage, SealBroken
-from fedgate_gateway.link.control import read_again, read_cargo, read_control, write_control
+from fedgate.refused_frames import UNDECLARED
+from fedgate_gateway.link.control import (
+    read_again,
+    read_cargo,
+    read_control,
+    read_frame_name,
+    write_control,
+)
 from fedgate_gateway.sealed import CargoKey
 
 
@@ -22,6 +29,12 @@ def test_a_control_letter_comes_back_as_it_was() -> None:
 def test_what_is_none_of_them_is_refused(body: object) -> None:
     with pytest.raises(InvalidMessage):
         read_control(msgpack.packb(body))
+
+
+@pytest.mark.parametrize("frame", ["aux:Patient 7", "aux:", "", None, 7, ["aux:listed"]])
+def test_a_refused_frame_is_named_only_as_the_bundle_declared_it(frame: Any) -> None:
+    assert read_frame_name({"frame": frame}, ("aux:listed",)) == UNDECLARED
+    assert read_frame_name({"frame": "aux:listed"}, ("aux:listed",)) == "aux:listed"
 
 
 @given(st.binary(max_size=60))
