@@ -47,6 +47,7 @@ def inspect_job(tree: BundleTree) -> Manifest:
         mandatory=meta.mandatory,
         resources=demands.resources(meta.raw),
         frames=tuple(sorted(frames)),
+        spare_frames=needs.spare_frames(configs, frames),
         attaches=any(is_attached(c.config) for c in configs if c.role == "client"),
         guard=guarding.guard_of(meta.raw, configs),
         brings_code=code.brings_code(files, configs),
@@ -116,9 +117,8 @@ def _notes(
     if meta.mandatory:
         notes.append("cannot go on without: " + ", ".join(meta.mandatory))
     notes += demands.resource_notes(meta.raw)
-    if (senders := needs.sends_events(configs)) and needs.FED_EVENTS not in needs.frames_of(
-        configs
-    ):
+    senders = needs.sends_events(configs)
+    if senders and needs.FED_EVENTS not in needs.frames_of(configs):
         notes.append(
             f"may send events ({', '.join(senders)}) that nobody needs; they are dropped unless a "
             f"site's guard allows the frame {needs.FED_EVENTS}"

@@ -6,7 +6,7 @@ job merely uses if it may is not listed: federated events without a receiver, fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fedgate_flare.app_configs import AppConfig
@@ -71,6 +71,12 @@ def sends_events(configs: Iterable[AppConfig]) -> list[str]:
     """Components that turn local events into federated ones."""
     names = {path.rsplit(".", 1)[-1] for each in configs for path, _ in each.components()}
     return sorted(names.intersection(_SENDERS))
+
+
+def spare_frames(configs: Iterable[AppConfig], needed: Collection[str]) -> tuple[str, ...]:
+    """Of those that a job sends if it may: most recipes' events have no receiver."""
+    found = list(configs)
+    return (FED_EVENTS,) if sends_events(found) and FED_EVENTS not in needed else ()
 
 
 def _of_workflow(workflow: Mapping[str, Any]) -> set[str]:

@@ -31,6 +31,8 @@ class Manifest:
     resources: Mapping[str, Scalar] = field(default_factory=dict)
     #: "channel:topic" of opaque frames the workload is known to need.
     frames: tuple[str, ...] = ()
+    #: Others that it sends if it may and does well without: where one is refused, it can be named.
+    spare_frames: tuple[str, ...] = ()
     #: What it is known to need of a site's egress guard beyond the strict rules; see
     #: :mod:`fedgate.guard_rules`.
     guard: tuple[str, ...] = ()
@@ -44,6 +46,10 @@ class Manifest:
     arguments: tuple[str, ...] = ()
     #: Facts for a reviewer that fit nowhere else.
     notes: tuple[str, ...] = ()
+
+    def declared_frames(self) -> tuple[str, ...]:
+        """Every frame that is known by name before anything runs."""
+        return (*self.frames, *self.spare_frames)
 
     def resources_of(self, site: str) -> dict[str, float]:
         """Resource -> amount that is asked of one site; what is no number, nobody has."""

@@ -225,6 +225,7 @@ def test_metrics_that_nobody_receives_are_no_need(files):
     args = {"events_to_convert": ["analytix_log_stats"]}
     manifest = inspect(with_component(files, "client", {"path": CONVERTER, "args": args}))
     assert manifest.frames == ()
+    assert manifest.declared_frames() == ("aux_communication:fed.event",)  # if it is refused
     assert any("dropped unless" in note for note in manifest.notes)
 
 

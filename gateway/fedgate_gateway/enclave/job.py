@@ -200,7 +200,7 @@ class EnclaveJob:
         archive, found = await admission.open_bundle(self._link, self.spec, self._inspector)
         manifest = found.manifest
         verify_job(self.signed, self.spec, self._project, manifest)
-        self._frames = manifest.frames
+        self._frames = manifest.declared_frames()
         shutil.rmtree(self._work, ignore_errors=True)
         await self._inspector.unpack(archive, self._work / "bundle", holder=self.spec.submitter)
         needed = (*found.requires, *manifest.dependencies)

@@ -131,7 +131,9 @@ class SiteJob:
             spec.job, config.name, guard=self._guard, link=link,
             channel=lambda: self.session.channel,
             report=self._report, tell=self._tell_owner,
-            on_flood=self._give_up, known=(*config.guard.frames, *examined.manifest.frames),
+            on_flood=self._give_up, known=(
+                *config.guard.frames, *examined.manifest.declared_frames(),
+            ),
         )  # fmt: skip
         self._files = SiteFiles(
             spec.job, asked=signed.request.site_files, rules=project.release, outputs=outputs,
