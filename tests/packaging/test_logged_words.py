@@ -1,4 +1,4 @@
-"""What an exception says is logged at DEBUG alone: it may repeat what a workload or its data said."""
+"""Words of exceptions are logged at DEBUG alone: they may repeat what a workload said."""
 
 from __future__ import annotations
 
