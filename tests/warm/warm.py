@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from fedgate_gateway.child import adopted
+
 HERE = Path(__file__).parent
 #: How the host of a job's processes starts one without a sandbox.
 _CHILD = [sys.executable, "-P", "-m", "fedgate_gateway.child"]
@@ -89,6 +91,7 @@ class Template:
                 [sys.executable, "-P", HERE / "template.py", str(theirs.fileno()), *modules],
                 pass_fds=[theirs.fileno()], start_new_session=True,
             )  # fmt: skip
+        adopted.expect(self._process.pid)
 
     def fork(self, call: dict[str, Any], fds: list[int]) -> int:
         """The pid of what runs ``call`` with these descriptors."""
