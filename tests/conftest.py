@@ -12,13 +12,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-from warm import Ran, WarmCommand
+import warm
 
 pytest_plugins = ("tests.services.postgresql", "tests.services.s3")
 hypothesis.settings.register_profile(
@@ -32,6 +32,16 @@ hypothesis.settings.load_profile("fedgate")
 gc.disable()
 
 
+#: Modules of programs; what they import comes with them.
+OF_PROGRAMS = (
+    "fedgate_gateway.cli.commands.enclave",
+    "fedgate_gateway.cli.commands.gateway",
+    "fedgate_gateway.cli.commands.site",
+    "fedgate_gateway.enclave.host",
+    "fedgate_gateway.inspection.server",
+    "fedgate_gateway.program",
+    "fedgate_gateway.site.agent",
+)
 #: Files that one runner takes together, as they use one federation; the longest are taken first.
 TOGETHER = (
     ("flower_control/test_real_flwr.py",),
@@ -150,27 +160,45 @@ def signed() -> Callable[..., bytes]:
 
 
 @pytest.fixture
-def fedgate(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+def fedgate(capsys: pytest.CaptureFixture[str]) -> Callable[..., warm.Ran]:
     """``fedgate("job", "list")``: the command line, in this process."""
     from fedgate_gateway.cli.main import main
     from fedgate_gateway.cli.output import Format, choose
 
-    def run(*arguments: object) -> Ran:
+    def run(*arguments: object) -> warm.Ran:
         choose(Format.TABLE)
         code = main([str(argument) for argument in arguments])
         told = capsys.readouterr()
-        return Ran(code, told.out, told.err)
+        return warm.Ran(code, told.out, told.err)
 
     return run
 
 
-@pytest.fixture(scope="module")
-def warm_command() -> Iterator[Callable[..., WarmCommand]]:
-    """``warm_command(script, cwd, env)`` starts with its first call."""
-    made: list[WarmCommand] = []
+@pytest.fixture(scope="session")
+def quick_programs() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """``with quick_programs():`` what programs import is paid once for those that start meanwhile.
 
-    def make(script: Path, cwd: Path, env: dict[str, str]) -> WarmCommand:
-        made.append(WarmCommand(script, cwd, env))
+    `fedgate dev`, the demo and programs that tests start by hand start as they always do.
+    """
+    made: list[warm.Template] = []
+
+    def in_use() -> AbstractContextManager[None]:
+        if not made:
+            made.append(warm.Template(*OF_PROGRAMS))
+        return made[0].in_use(warm.PROGRAMS)
+
+    yield in_use
+    for template in made:
+        template.close()
+
+
+@pytest.fixture(scope="module")
+def warm_command() -> Iterator[Callable[..., warm.WarmCommand]]:
+    """``warm_command(script, cwd, env)`` starts with its first call."""
+    made: list[warm.WarmCommand] = []
+
+    def make(script: Path, cwd: Path, env: dict[str, str]) -> warm.WarmCommand:
+        made.append(warm.WarmCommand(script, cwd, env))
         return made[-1]
 
     yield make

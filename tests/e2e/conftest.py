@@ -38,7 +38,7 @@ def nothing_left() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def federation(tmp_path_factory) -> Iterator[Federation]:
+def federation(tmp_path_factory, quick_programs) -> Iterator[Federation]:
     """Two sites with the dataset `numbers`, shared by several files: leave it as it was."""
     folder = tmp_path_factory.mktemp("federation")
     data = folder / "numbers"
@@ -47,7 +47,7 @@ def federation(tmp_path_factory) -> Iterator[Federation]:
         folder / "federation", sites=2, datasets=[numbers(data, 2)], adapters=("plain",),
         examples=False,
     )  # fmt: skip
-    with made:
+    with quick_programs(), made:
         yield made
     require_nothing_left(folder)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from warm import Template
+from warm import CHILDREN, Template
 
 from fedgate_gateway.child.local import LocalRun, LocalSite, run_locally
 from fedgate_gateway.config import ChildLimits, Runtime
@@ -57,7 +57,7 @@ def run_job(
     ]
     source = JOBS / job if isinstance(job, str) else job
     runtime = Runtime(sandbox=sandbox, limits=ChildLimits(**limits))
-    with nullcontext() if template is None else template.in_use():
+    with nullcontext() if template is None else template.in_use(CHILDREN):
         return run_locally(
             source, local, work,
             timeout=timeout, frames=frames, runtime=runtime, keep_sealed=keep_sealed,

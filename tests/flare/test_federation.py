@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,9 @@ class Jobs:
 
 
 @pytest.fixture(scope="module")
-def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+def jobs(
+    tmp_path_factory: pytest.TempPathFactory, quick_programs: Callable[[], Any]
+) -> Iterator[Jobs]:
     """Two sites whose owners allow what client-side cyclic learning needs, and a word more."""
     folder = tmp_path_factory.mktemp("federation")
     made = Federation(
@@ -120,7 +122,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     path = made.layout.enclave
     limits = f"max_jobs = 4\njob_seconds = {JOB_SECONDS}\nscratch_bytes = {SCRATCH_BYTES}\n"
     path.write_text(limits + path.read_text())
-    with made:
+    with quick_programs(), made:
         yield Jobs(made, tmp_path_factory.mktemp("troubles"))
     assert leftovers(folder) == {}
 

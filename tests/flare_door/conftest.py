@@ -69,10 +69,13 @@ def wait(true: Callable[[], bool], what: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+def federation(
+    tmp_path_factory: pytest.TempPathFactory, quick_programs: Callable[[], Any]
+) -> Iterator[Federation]:
     """Two sites, for doors and for who needs none."""
     folder = tmp_path_factory.mktemp("federation")
-    with Federation(folder, sites=2, adapters=("flare",), examples=False) as made:
+    made = Federation(folder, sites=2, adapters=("flare",), examples=False)
+    with quick_programs(), made:
         yield made
     wait(lambda: leftovers(folder) == {}, "everything to end")
 

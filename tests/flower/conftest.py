@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from warm import Template
+from warm import CHILDREN, Template
 
 from fedgate.adapter import SiteInfo
 from fedgate.model import Model
@@ -182,7 +182,7 @@ def template() -> Iterator[Template]:
 @pytest.fixture
 def forked(template: Template) -> Iterator[None]:
     """The processes of local runs are forks of it."""
-    with template.in_use():
+    with template.in_use(CHILDREN):
         yield
 
 
@@ -215,7 +215,9 @@ def tight_limits() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def federation(
-    tmp_path_factory: pytest.TempPathFactory, tight_limits: SimpleNamespace
+    tmp_path_factory: pytest.TempPathFactory,
+    tight_limits: SimpleNamespace,
+    quick_programs: Callable[[], Any],
 ) -> Iterator[Federation]:
     """Two sites, shared by all tests that want one; nothing of it is left at the end."""
     folder = tmp_path_factory.mktemp("flower")
@@ -225,7 +227,7 @@ def federation(
     limits = f"\n[runtime.limits]\nlog_bytes = {tight_limits.log_bytes}\n"
     seconds = f"job_seconds = {tight_limits.job_seconds}\n"
     enclave.write_text(f"{seconds}{enclave.read_text()}{limits}")
-    with made:
+    with quick_programs(), made:
         yield made
     deadline = time.monotonic() + 60
     while (left := leftovers(folder)) and time.monotonic() < deadline:

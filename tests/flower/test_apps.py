@@ -72,7 +72,9 @@ dtypes = {json.dumps(list(ITEMSIZE))}
 
 
 @pytest.fixture(scope="module")
-def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+def federation(
+    tmp_path_factory: pytest.TempPathFactory, quick_programs: Callable[[], Any]
+) -> Iterator[Federation]:
     """Four sites without data but with settings of their own."""
     folder = tmp_path_factory.mktemp("apps")
     data = DatasetTemplate("ward", str(folder), settings=settings_of(0))
@@ -95,7 +97,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     for policy in map(made.layout.policy, made.sites):
         told = policy.read_text()
         policy.write_text(told.replace("context.release.minimum_cohort >= 2", "true"))
-    with made:
+    with quick_programs(), made:
         yield made
 
 

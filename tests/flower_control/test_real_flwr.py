@@ -111,12 +111,12 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory, warm_command) -> Iterator[Shell]:
+def shell(tmp_path_factory, warm_command, quick_programs) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("flwr")
     app = folder / "app"
     shutil.copytree(APP, app, ignore=shutil.ignore_patterns("__pycache__"))
     federation = Federation(folder / "federation", sites=2, adapters=("flower",))
-    with federation:
+    with quick_programs(), federation:
         person = Shell(federation, folder / "home", app)
         person.warm = warm_command(BIN / "flwr", app, person.environment())
         connected = person("fedgate", "flower", "connect", "gw", "--format", "json")

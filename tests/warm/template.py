@@ -1,4 +1,4 @@
-"""``python template.py FD MODULE…``: imports the modules, and becomes child processes by forks.
+"""``python template.py FD MODULE…``: imports the modules, and becomes other processes by forks.
 
 Each message on FD is one: arguments, environment, working directory, and which descriptors it
 gets. It is answered with the pid. The new process is an orphan at once, and so comes to whoever
@@ -16,6 +16,8 @@ import runpy
 import socket
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -23,22 +25,28 @@ def become(call: dict[str, Any], fds: list[int], parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.0005)
     os.setsid()
-    free = max(call["targets"]) + 1
-    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, free) for fd in fds]
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.closerange(3, free)
-    for fd, target in zip(moved, call["targets"], strict=True):
+    targets = call["targets"]
+    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, max(targets) + 1) for fd in fds]
+    for fd, target in zip(moved, targets, strict=True):
         os.dup2(fd, target)
-        os.close(fd)
+    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if fd not in targets:
+            with suppress(OSError):  # that of the list itself
+                os.close(fd)
     os.chdir(call["cwd"])
     os.environ.clear()
     os.environ.update(call["env"])
     sys.dont_write_bytecode = "PYTHONDONTWRITEBYTECODE" in os.environ
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)
-    _, module, *arguments = call["argv"]
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    what, *arguments = call["argv"]
+    if what == "-m":
+        sys.argv = arguments
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [what, *arguments]
+        sys.path.insert(0, str(Path(what).parent))
+        runpy.run_path(what, run_name="__main__")
 
 
 def fork(call: dict[str, Any], fds: list[int]) -> int:
@@ -52,10 +60,11 @@ def fork(call: dict[str, Any], fds: list[int]) -> int:
             return 0
         os.write(write, str(born).encode())
         os._exit(0)
-    os.close(write)
+    told = int(os.read(read, 20))
+    for end in (read, write):
+        os.close(end)
     os.waitpid(middle, 0)
-    with os.fdopen(read) as told:
-        return int(told.read())
+    return told
 
 
 def main() -> None:

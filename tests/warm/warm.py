@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,8 @@ import pytest
 from fedgate_gateway.child import adopted
 
 HERE = Path(__file__).parent
-#: How the host of a job's processes starts one without a sandbox.
-_CHILD = [sys.executable, "-P", "-m", "fedgate_gateway.child"]
+#: What starts a job's processes, and what starts programs.
+CHILDREN, PROGRAMS = "fedgate_gateway.child.host", "fedgate_gateway.dev.program"
 
 
 @dataclass
@@ -76,11 +76,10 @@ class WarmCommand:
 
 
 class Template:
-    """The process that child processes of ours are forked from; each is then a child of this one.
+    """The process that others are forked from; each is then a child of this one.
 
-    Nothing else is different from how they start by themselves: pid, parent, session, descriptors,
-    environment and folder are what they would be. This process must adopt orphans by then, as the
-    host of unguarded children does.
+    Nothing else is different from how they start by themselves: pid, parent, session, descriptors
+    and environment are what they would be.
     """
 
     def __init__(self, *modules: str) -> None:
@@ -91,6 +90,8 @@ class Template:
                 [sys.executable, "-P", HERE / "template.py", str(theirs.fileno()), *modules],
                 pass_fds=[theirs.fileno()], start_new_session=True,
             )  # fmt: skip
+        ours.settimeout(120)
+        adopted.ask()  # forks are orphans at once
         adopted.expect(self._process.pid)
 
     def fork(self, call: dict[str, Any], fds: list[int]) -> int:
@@ -106,31 +107,44 @@ class Template:
         self._process.wait(60)
 
     @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Child processes that this process starts without a sandbox are forked meanwhile."""
-        ours = SimpleNamespace(Popen=self.popen, DEVNULL=subprocess.DEVNULL)
+    def in_use(self, module: str) -> Iterator[None]:
+        """What ``module`` starts is forked meanwhile: a job's processes, or programs."""
+        ours = SimpleNamespace(**{**vars(subprocess), "Popen": self._popen})
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("fedgate_gateway.child.host.subprocess", ours)
+            patched.setattr(f"{module}.subprocess", ours)
             yield
 
-    def popen(self, args: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        """``subprocess.Popen``, as the host calls it."""
-        if list(args[:-1]) != _CHILD or options["env"].get("PYTHONPATH"):
-            return subprocess.Popen(args, **options)
-        return Forked(self, args, **options)
+    def _popen(self, args: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        interpreter, *rest = map(str, args)
+        if rest[0] == "-P":
+            rest.pop(0)
+        if interpreter == sys.executable and (rest[0] == "-m" or rest[0].endswith(".py")):
+            return Forked(self, rest, **options)
+        return subprocess.Popen(args, **options)  # in a sandbox
 
 
 class Forked(subprocess.Popen[bytes]):
     """A process that was not started by this module's own way."""
 
     def __init__(
-        self, template: Template, args: list[str], *, env: dict[str, str], cwd: Path,
-        pass_fds: list[int], stdin: int, stdout: int, stderr: int, start_new_session: bool,
+        self, template: Template, argv: list[str], *, env: dict[str, str], stdin: int, stdout: Any,
+        stderr: Any, start_new_session: bool, cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:  # fmt: skip
         assert start_new_session
-        assert stdin == subprocess.DEVNULL
         self._waitpid_lock = threading.Lock()
-        self.args, self.returncode, self._child_created = args, None, True
+        self.args, self.returncode, self._child_created = argv, None, True
         self.stdin = self.stdout = self.stderr = None
-        call = {"argv": args[2:], "env": env, "cwd": str(cwd), "targets": [1, 2, *pass_fds]}
-        self.pid = template.fork(call, [stdout, stderr, *pass_fds])
+        if stdin == subprocess.PIPE:
+            read, write = os.pipe()
+            self.stdin = os.fdopen(write, "wb")
+        else:
+            read = os.open(os.devnull, os.O_RDONLY)
+        out, err = (end if isinstance(end, int) else end.fileno() for end in (stdout, stderr))
+        # By its folder it is known whose it is, as otherwise by its command line.
+        folder = cwd or next((Path(a).parent for a in argv if a.endswith(".toml")), Path.cwd())
+        call = {"argv": argv, "env": env, "cwd": str(folder), "targets": [0, 1, 2, *pass_fds]}
+        try:
+            self.pid = template.fork(call, [read, out, err, *pass_fds])
+        finally:
+            os.close(read)

@@ -312,7 +312,7 @@ def bench_of() -> Callable[[Federation], Bench]:
 
 @pytest.fixture(scope="module")
 def make_bench(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, quick_programs: Callable[[], Any]
 ) -> Iterator[Callable[..., Bench]]:
     """``make_bench("hostile_gateway", sites=3, edit={...})``: a federation with another program;
     with ``lines``, through connections that a test can break. ``settings`` are lines of TOML that
@@ -355,7 +355,8 @@ def make_bench(
         federation.start()
         return bench
 
-    yield build
+    with quick_programs():
+        yield build
     for federation in made:
         federation.stop()
     for bench in benches:

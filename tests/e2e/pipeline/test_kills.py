@@ -430,7 +430,7 @@ def test_a_site_that_was_lost_while_the_gateway_was_down_is_not_waited_for(
 def test_a_worker_that_hangs_costs_its_tasks_deadline_and_no_more(
     bench: Any, make_workload: Any
 ) -> None:
-    job = start(bench, make_workload, rounds=1, min_sites=2, task_seconds=8)
+    job = start(bench, make_workload, rounds=1, min_sites=2, task_seconds=6)
     hanging = the_child(bench, "site-1")
     hanging.suspend()
     go_on(bench)
