@@ -167,3 +167,8 @@ def test_of_a_job_that_asked_for_none_nothing_is_told(site: Site) -> None:
     site.asked = False
     site.files(a=b"1").stay()
     assert site.reports == []
+
+
+def test_where_the_site_had_room_for_none_it_says_so(site: Site) -> None:
+    assert site.collect(huge=b"x" * 30_000_000) == "kept"  # one job gets a quarter
+    assert site.kept() is Code.FILES_LEFT_OUT

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedgate.errors import FedgateError
 from fedgate_gateway.cli.output import printable
+from fedgate_gateway.link.review_answer import KEEPS_FILES
 
 if TYPE_CHECKING:
     from fedgate_gateway.cli.client import Client
@@ -63,7 +64,9 @@ def _word(site: Mapping[str, Any]) -> str:
     if decision == "denied":
         return f"declines: {reason}" if reason else "declines"
     if decision == "accepted":
-        return "takes part" if site["online"] else "takes part, and is offline now"
+        there = "takes part" if site["online"] else "takes part, and is offline now"
+        at = reason.find(KEEPS_FILES)  # a yes to less than was asked for
+        return there if at < 0 else f"{there}, {reason[at:]}"
     if decision == "absent":
         return f"given up on: {reason}"
     if not site["online"]:

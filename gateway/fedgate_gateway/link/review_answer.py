@@ -19,6 +19,8 @@ from fedgate.errors import FedgateError, InvalidMessage
 from fedgate.notice import Notice, public, read_notice
 from fedgate_proto.v1 import link_pb2 as pb
 
+#: How a yes says that files which the request asks for stay, before the owner's sentences.
+KEEPS_FILES: Final = "but it keeps the files that its worker leaves"
 #: Names or sentences in one answer, and characters of a sentence.
 _MOST: Final = 20
 _SENTENCE: Final = 400

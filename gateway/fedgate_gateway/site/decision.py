@@ -20,6 +20,7 @@ from fedgate_gateway.config import ProjectConfig, Runtime, SiteConfig
 from fedgate_gateway.governance import SignedRequest
 from fedgate_gateway.inspection import Inspects
 from fedgate_gateway.link.request_book import RequestBook
+from fedgate_gateway.link.review_answer import KEEPS_FILES
 from fedgate_gateway.link.signed_job import verify_enclave, verify_job, verify_signature
 from fedgate_gateway.link.spec import Spec
 from fedgate_gateway.link.terms import check_recipient
@@ -159,7 +160,7 @@ class Decider:
             return ()
         why = "; ".join(asked[0].sentences) or "its policy could not be evaluated"
         return (
-            f"but it keeps the files that its worker leaves: {why}",
+            f"{KEEPS_FILES}: {why}",
             f"its owner can add to {self._config.policy.name}: {_LINE}",
         )
 

@@ -90,9 +90,11 @@ class SiteFiles:
     def _pack(self) -> Archive | Notice | None:
         """None where nothing was left."""
         left = self._left()
-        files = [] if left is None else left.files()
-        if left is None or not files:
+        if left is None:
             return None
+        files = left.files()
+        if not files:
+            return self._keep(Notice(Code.FILES_LEFT_OUT)) if left.left_out else None
         no = self._refusal(files)
         if no is not None:
             return self._keep(no)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fedgate.codes import Code
 from fedgate.errors import InvalidTransition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -97,3 +98,13 @@ def test_what_is_announced_and_does_not_come_costs_the_enclave_no_memory(
         time.sleep(0.5)  # it is waiting for what was announced
     assert memory.peak() - memory.before < 40 * MIB
     over(bench, job)
+
+
+def test_files_that_nobody_collects_end_their_sites_session_and_are_no_output(bench: Any) -> None:
+    bench.order(site={"files": True})
+    job = bench.submit(bench.small, sites=["site-1", GREEDY], min_sites=2, task_seconds=30)
+    assert bench.wait(job)["state"] == "failed"
+    bench.order()
+    (ended,) = bench.audit(job, "session.ended")
+    assert (ended["data"]["site"], ended["data"]["code"]) == (GREEDY, Code.FILES_UNASKED)
+    assert {output["kind"] for output in bench.federation.client.outputs(job)} <= {"log"}

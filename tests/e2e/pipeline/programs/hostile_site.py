@@ -4,6 +4,7 @@
 
     {"site": {"announce": [[NOTE, MODEL], ...]}}    results of these sizes, of which nothing comes
     {"site": {"uploads": [[SIZE, BYTES], ...]}}     cargo of this size, of which so much comes
+    {"site": {"files": true}}                       files that no enclave collects
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from fedgate_gateway.cli.main import main
 from fedgate_gateway.link import methods
+from fedgate_gateway.link.control import write_files
 from fedgate_gateway.link.packet import Packet
 from fedgate_gateway.sealed import CargoKey, LetterKind
 from fedgate_gateway.site.egress import Egress
@@ -45,6 +47,10 @@ async def seal(self: Egress, result: Any, note: bytes, model: Any) -> None:
         assert channel is not None
         channel.post(LetterKind.RESULT, packet.to_bytes(), cargo=packet.cargo)
         print("announced", flush=True)
+    if ordered.get("files"):
+        key, channel = CargoKey.generate(100), self._channel()
+        assert channel is not None
+        channel.post(LetterKind.CONTROL, write_files(key, whole=True), cargo=(key.ref,))
     for size, sent in ordered.get("uploads", ()):
         _hanging.add(asyncio.create_task(upload(self, size, sent)))
 
