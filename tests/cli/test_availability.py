@@ -7,6 +7,7 @@ from typing import Any
 
 from fedgate.errors import Unavailable
 from fedgate_gateway.cli import availability
+from fedgate_gateway.link.review_answer import KEEPS_FILES
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -39,6 +40,13 @@ def test_who_takes_part_who_declines_and_who_is_not_there():
         "  f: online, and has no dataset patients",
         "  without e, f it goes on in 30 s (min_sites 2)",
     ]
+
+
+def test_a_yes_that_keeps_the_files_says_so():
+    kept = f"Demo may train; {KEEPS_FILES}: no rule permits it; its owner can add to a.cedar: x"
+    text = said(site("a", reason="Demo may train"), site("b", reason=kept))
+    assert "  a: takes part\n" in text
+    assert f"  b: takes part, {KEEPS_FILES}: no rule permits it; its owner can add" in text
 
 
 def test_a_job_that_needs_more_sites_says_how_many():

@@ -230,6 +230,8 @@ def test_names_of_files_are_shown_in_one_alphabet_and_otherwise_fit_no_list(
     )
     found = FileFacts(len(names), 10, names)
     assert decide_release(Policy.from_text(text, "site"), join, found).allowed is allowed
+    shown = set("".join(found.context()["file_names"]))
+    assert all(c.isascii() and (c.isalnum() or c in "._-/") for c in shown), shown
 
 
 @pytest.mark.parametrize(
