@@ -9,7 +9,6 @@ from typing import Any
 from fedgate.side_door import Released
 from fedgate_flare.front_door.results import collect
 
-
 FILES = {
     "model.safetensors": "m", "artifacts/app/model.npy": "a",
     "sites/site-1/psi/common.csv": "p", "sites/site-2.zip": "?",
