@@ -133,12 +133,8 @@ def train(model, data, config):
 
 def evaluate(model, data, config):
     site = Path(data["numbers"]).stem
-    if config["flood"]:
-        for number in range(1100 if site == "site-1" else 1):
-            Path(f"{number}.txt").touch()
-        with open("huge", "wb") as file:
-            file.truncate(100 << 30)
-        return 1, {"score": 1.0}
+    with open("huge", "wb") as file:  # which costs nothing, and would fill any disk
+        file.truncate(100 << 30)
     Path("psi").mkdir()
     Path("psi/common.csv").write_text("Muster,1971,C50.9\n" * 100)
     Path("Patient Muster.txt").write_text(site)
@@ -151,10 +147,9 @@ def evaluate(model, data, config):
 """
 
 
-def leaves(*, flood: bool = False) -> bytes:
-    toml = 'name = "leaves"\nmodule = "work.py"\nrounds = 1\n[config]\n'
-    toml += f"flood = {str(flood).lower()}\n"
-    return pack_files({"plain.toml": toml.encode(), "work.py": _LEAVES.encode()})
+def leaves() -> bytes:
+    toml = b'name = "leaves"\nmodule = "work.py"\nrounds = 1\n'
+    return pack_files({"plain.toml": toml, "work.py": _LEAVES.encode()})
 
 
 def files(bench: Any, job: str) -> dict[str, tuple[str, str]]:
@@ -173,7 +168,7 @@ def test_files_left_at_a_site_go_to_the_submitter_alone_and_only_as_its_owner_sa
     assert told["state"] == "succeeded", told
     bench.until(lambda: len(bench.audit(job, "site-files.kept")) == 1)
     assert files(bench, job) == {
-        "site-1": ("files-released", ""),
+        "site-1": ("files-released", Code.FILES_LEFT_OUT),  # the huge one
         "site-2": ("files-kept", Code.FILES_NOT_PERMITTED),
     }
     (site_2,) = [s for s in bench.federation.client.job(job)["sites"] if s["site"] == "site-2"]
@@ -193,15 +188,3 @@ def test_files_left_at_a_site_go_to_the_submitter_alone_and_only_as_its_owner_sa
     kept = b"".join(p.read_bytes() for p in gateway.rglob("*") if p.is_file())
     assert b"Muster" not in kept
     assert b"common.csv" not in kept
-
-
-def test_a_flood_of_files_stays_and_costs_nothing_but_itself(bench: Any, tmp_path: Path) -> None:
-    job = bench.submit(leaves(flood=True), datasets=["numbers"], site_files=True)
-    told = bench.wait(job)
-    assert told["state"] == "succeeded", told
-    bench.until(lambda: bench.audit(job, "site-files.kept"))
-    assert files(bench, job) == {
-        "site-1": ("files-kept", Code.FILES_TOO_LARGE),
-        "site-2": ("files-released", Code.FILES_LEFT_OUT),  # without what no disk would hold
-    }
-    assert bench.site_files(job, tmp_path) == {"site-2": {"0.txt": b""}}
