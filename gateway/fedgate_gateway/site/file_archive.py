@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import stat
@@ -52,9 +53,10 @@ class Archive:
             ) from error
 
     def close(self) -> None:
-        """Idempotent."""
-        self.view.release()
-        self._content.close()
+        """Idempotent. A transfer that was broken off may still look at it: then it goes with that."""
+        with contextlib.suppress(BufferError):
+            self.view.release()
+            self._content.close()
 
 
 def _add(zipped: zipfile.ZipFile, file: LeftFile) -> bool:

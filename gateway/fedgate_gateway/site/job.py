@@ -338,7 +338,7 @@ class SiteJob:
         self._series.give_back(self.spec.job)
         await asyncio.to_thread(self._keep_outputs)
         if self._failed:
-            self._files.stay()
+            await self._files.stay()
 
     async def _stop_worker(self) -> None:
         if self._restarting is not None:

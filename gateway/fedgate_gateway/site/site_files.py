@@ -7,8 +7,8 @@ All of them or none; what cannot go stays with those that are kept for this site
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,9 +25,16 @@ from fedgate_gateway.sealed import CargoKey, LetterKind
 from fedgate_gateway.site.file_archive import Archive
 from fedgate_gateway.site.outputs import LeftFile, LeftOutputs, SiteOutputs
 
-log = logging.getLogger(__name__)
 #: Files of one job; a policy is shown every name.
 MOST_FILES: Final = 1000
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """They stay, by what everybody may hear; ``why`` is for this site's owner."""
+
+    notice: Notice
+    why: str = ""
 
 
 class SiteFiles:
@@ -64,10 +71,12 @@ class SiteFiles:
         Its word for that the job has succeeded is believed: what it asks for goes by rules of this
         site's own project file and policy.
         """
-        archive = await asyncio.to_thread(self._pack)
-        if not isinstance(archive, Archive):
-            channel.post(LetterKind.CONTROL, write_kept(archive))
+        packed = await asyncio.to_thread(self._pack)
+        if packed is None or isinstance(packed, _Kept):
+            channel.post(LetterKind.CONTROL, write_kept(self._keep(packed)))
             return
+        archive = packed
+        self._tell(f"{archive.count} files that the worker left go to the submitter")
         try:
             key = CargoKey.generate(len(archive.view))
             said = write_files(key, whole=archive.whole)
@@ -81,57 +90,50 @@ class SiteFiles:
         """The enclave was told, in the session, and says in the log that they are lost."""
         self._tell(f"the files that the worker left did not get out: {error}")
 
-    def stay(self) -> None:
+    async def stay(self) -> None:
         """The job has failed: nobody gets them but this site's owner."""
-        left = self._left()
-        if self._asked and left is not None and (files := left.files()):
-            self._keep(Notice(Code.FILES_JOB_FAILED, {"files": told_count(len(files))}))
+        left = await asyncio.to_thread(self._left) if self._asked else None
+        files = () if left is None else await asyncio.to_thread(left.files)
+        if files:
+            self._keep(_Kept(Notice(Code.FILES_JOB_FAILED, {"files": told_count(len(files))})))
 
-    def _pack(self) -> Archive | Notice | None:
-        """None where nothing was left."""
+    def _pack(self) -> Archive | _Kept | None:
+        """None where nothing was left. In a thread of its own: it tells nobody."""
         left = self._left()
         if left is None:
             return None
         files = left.files()
         if not files:
-            return self._keep(Notice(Code.FILES_LEFT_OUT)) if left.left_out else None
+            return _Kept(Notice(Code.FILES_LEFT_OUT)) if left.left_out else None
         no = self._refusal(files)
         if no is not None:
-            return self._keep(no)
+            return no
         names = set(portable(file.name for file in files))
         archive = Archive.of((f for f in files if f.name in names), self._folder)
-        if len(archive.view) > self._rules.site_file_bytes:
-            archive.close()
-            return self._keep(self._too_large())
-        if not archive.count:
-            archive.close()
-            return self._keep(Notice(Code.FILES_LEFT_OUT))
-        archive.whole = not left.left_out and archive.count == len(files)
-        self._tell(
-            f"{archive.count} of {len(files) + left.left_out} files that the worker left go to the "
-            "submitter"
-        )
-        return archive
+        if archive.count and len(archive.view) <= self._rules.site_file_bytes:
+            archive.whole = not left.left_out and archive.count == len(files)
+            return archive
+        archive.close()
+        return self._too_large() if archive.count else _Kept(Notice(Code.FILES_LEFT_OUT))
 
-    def _refusal(self, files: Sequence[LeftFile]) -> Notice | None:
+    def _refusal(self, files: Sequence[LeftFile]) -> _Kept | None:
         count = {"files": told_count(len(files))}
         if not self._asked:
-            return Notice(Code.FILES_NOT_ASKED, count)
+            return _Kept(Notice(Code.FILES_NOT_ASKED, count))
         if self._rules.site_files == "never":
-            return Notice(Code.FILES_NOT_IN_PROJECT)
+            return _Kept(Notice(Code.FILES_NOT_IN_PROJECT))
         size = sum(file.size for file in files)
         if len(files) > MOST_FILES or size > self._rules.site_file_bytes:
             return self._too_large()
         facts = FileFacts(len(files), size, tuple(file.name for file in files))
         decision = self._permits(facts)
         if not decision.allowed:
-            self._tell(f"the files that the worker left stay here: {decision.why}")
-            return Notice(Code.FILES_NOT_PERMITTED, count)
+            return _Kept(Notice(Code.FILES_NOT_PERMITTED, count), decision.why)
         return None
 
-    def _too_large(self) -> Notice:
+    def _too_large(self) -> _Kept:
         most = {"bytes": self._rules.site_file_bytes, "most": MOST_FILES}
-        return Notice(Code.FILES_TOO_LARGE, most)
+        return _Kept(Notice(Code.FILES_TOO_LARGE, most))
 
     def _left(self) -> LeftOutputs | None:
         try:
@@ -139,11 +141,14 @@ class SiteFiles:
         except NotFound:
             return None
 
-    def _keep(self, notice: Notice) -> Notice:
+    def _keep(self, kept: _Kept | None) -> Notice | None:
+        if kept is None:
+            return None
         if not self._told:
             self._told = True
-            self._report("site-files.kept", notice)
-        return notice
+            self._tell(f"what the worker left stays here: {kept.why or kept.notice.sentence}")
+            self._report("site-files.kept", kept.notice)
+        return kept.notice
 
 
 def told_count(files: int) -> int:
