@@ -53,7 +53,7 @@ class Archive:
             ) from error
 
     def close(self) -> None:
-        """Idempotent. A transfer that was broken off may still look at it: then it goes with that."""
+        """Idempotent. Where a broken transfer still looks at it, it goes with that."""
         with contextlib.suppress(BufferError):
             self.view.release()
             self._content.close()
