@@ -8,6 +8,7 @@ bundle, model or message; 66 not found; 69 something needed is not there; 70 int
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -99,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `fedgate job list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        gc.enable()  # a program that did not get as far as to run has left it off
 
 
 def _run(args: list[str]) -> int:

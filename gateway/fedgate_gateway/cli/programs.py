@@ -46,11 +46,22 @@ log = logging.getLogger("fedgate")
 
 
 def prepare(log_format: LogFormat, log_level: LogLevel) -> None:
-    """First of all: allocator, open files, thread switching, logging."""
+    """First of all: allocator, open files, thread switching, logging.
+
+    Until the program runs (:func:`run_until_stopped`, :func:`stop_event`) no garbage is looked for:
+    nothing that is imported is any, and looking takes a sixth of the time that a start takes.
+    """
+    gc.disable()
     allocator.tune()
     _allow_files()
     sys.setswitchinterval(_SWITCH_SECONDS)
     configure(log_format, log_level)
+
+
+def _begin() -> None:
+    """What is loaded by now stays; what comes from now on is collected."""
+    gc.freeze()
+    gc.enable()
 
 
 def _allow_files() -> None:
@@ -77,6 +88,7 @@ def run_until_stopped(
 
     Raises what the program raises; a stop by a signal is no error.
     """
+    _begin()
     try:
         asyncio.run(_run(program, name, stop_on_eof=stop_on_eof))
     finally:
@@ -117,6 +129,7 @@ def stop_event(*, stop_on_eof: bool = False) -> threading.Event:
 
     Call it in the main thread.
     """
+    _begin()
     asked = threading.Event()
 
     def stop(_number: int, _frame: object) -> None:

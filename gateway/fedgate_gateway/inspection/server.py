@@ -42,6 +42,7 @@ def settle(control: socket.socket) -> None:
     kernel.name_process(_NAME)
     isolation.leave_network()
     gc.freeze()  # shared with our program, and with every inspection, as long as nobody touches it
+    gc.enable()  # which our program has not yet, while it starts
     for number in (signal.SIGINT, signal.SIGTERM):  # for the program; we go when it has gone
         signal.signal(number, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)
