@@ -16,6 +16,8 @@ from fedgate_gateway.cli.client import Client
 from fedgate_gateway.cli.profile import load_profile
 
 WORKLOADS = Path(__file__).parent / "workloads"
+#: A number that is searched for may begin or end with some of these.
+_PADDING = bytes(8)
 _PYPROJECT = """
 [project]
 name = "sayer"
@@ -126,7 +128,7 @@ def workloads() -> dict[str, Callable[..., bytes]]:
 
 
 def memory_of(pid: int) -> Iterator[bytes]:
-    """What a process has in its writable memory."""
+    """What a process has in its writable memory; of a stack, the part that was ever used."""
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in maps:
@@ -135,9 +137,11 @@ def memory_of(pid: int) -> Iterator[bytes]:
             if mode.startswith("rw"):
                 memory.seek(start)
                 try:
-                    yield memory.read(end - start)
+                    used = memory.read(end - start).strip(b"\0")
                 except OSError:  # a device's, or gone meanwhile
                     continue
+                if used:
+                    yield _PADDING + used + _PADDING
 
 
 @pytest.fixture(scope="session")
