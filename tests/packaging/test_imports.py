@@ -41,6 +41,10 @@ STARTS = {
         "from fedgate_gateway.cli.main import main; assert main(['--help']) == 0",
         (*FRAMEWORKS, *API, *LINK, "httpx", "pydantic", "numpy", "stevedore"),
     ),
+    "a command that reads": (
+        "import fedgate_gateway.cli.board; from fedgate_gateway.cli.commands import job",
+        (*FRAMEWORKS, *API, *LINK, "numpy", "stevedore", "fedgate_gateway.sealed"),
+    ),
     "a command's help": (
         "from fedgate_gateway.cli.main import main; assert main(['job', '--help']) == 0",
         (

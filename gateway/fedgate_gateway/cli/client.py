@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
@@ -24,8 +24,10 @@ from fedgate.errors import (
 from fedgate.task import Scalar
 from fedgate_gateway.cli.patience import Patience, Say
 from fedgate_gateway.cli.profile import Profile
-from fedgate_gateway.cli.signing import SignedSubmission, sign_submission
 from fedgate_gateway.cli.sse import Event, read_events
+
+if TYPE_CHECKING:
+    from fedgate_gateway.cli.signing import SignedSubmission
 
 _MAX_ANSWER = 128 * 1024 * 1024
 _ATTEMPTS = 4
@@ -94,6 +96,8 @@ class Client:
         site_files: bool = False,
     ) -> dict[str, Any]:
         """Sign a request for a bundle, and hand both in."""
+        from fedgate_gateway.cli.signing import sign_submission  # keys, which reading needs none of
+
         signed = sign_submission(
             self.profile, archive, project=project, name=name, sites=sites, datasets=datasets,
             min_sites=min_sites, config=config, recipient=recipient, task_seconds=task_seconds,
