@@ -190,6 +190,7 @@ def test_killing_dev_leaves_nothing_either(dev, folder, nothing_left):
 def test_a_port_that_is_taken_later_is_a_clear_error(folder, command):
     port = load_config(GatewayConfig, Layout(folder).gateway).link.port
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # its own have just ended
         other.bind((HOST, port))
         other.listen()
         ran = command(None, "dev", "--dir", folder)
