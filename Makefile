@@ -18,6 +18,9 @@ BENCH ?=
 JOBS ?= 3
 
 BIN := $(VENV)/bin
+# Hundreds of processes load our modules, and write none down where PYTHONDONTWRITEBYTECODE is set, as
+# in many containers: a worker then takes twice as long to start.
+COMPILE := $(BIN)/python -m compileall -q core gateway adapters proto plugins/fedgate-plain/src
 STAMP := $(VENV)/.fedgate-installed
 EXTRAS := flower,flare,dev
 # Files whose change asks for a new installation; everything else is picked up by editable installs.
@@ -39,12 +42,15 @@ $(STAMP): $(MANIFESTS)
 	@touch $@
 
 demo: $(STAMP) ## a federation on loopback runs a Flower app and a FLARE job; nothing is left running
+	@$(COMPILE)
 	@$(BIN)/python examples/demo.py
 
 test: $(STAMP) ## the whole test suite
+	@$(COMPILE)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 torture: $(STAMP) ## minutes of load, kills, stalls and damaged input
+	@$(COMPILE)
 	@$(BIN)/python -m pytest -m torture $(TESTS)
 
 lint: $(STAMP) ## style, format, types (strict), and the direction of imports
@@ -58,6 +64,7 @@ format: $(STAMP) ## let ruff fix and format what it can
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## native Flower and FLARE beside ours, into benchmarks/results/
+	@$(COMPILE)
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 docs: $(STAMP) ## regenerate the reference pages that are made from the code

@@ -15,8 +15,7 @@ from fedgate.errors import InvalidConfig
 
 _SECONDS = 30
 _ROOTS = (
-    "import sys, json, sysconfig;"
-    "print(json.dumps([sys.prefix, sys.base_prefix, sys.executable, *sys.path]))"
+    "import sys, json;print(json.dumps([sys.prefix, sys.base_prefix, sys.executable, *sys.path]))"
 )
 
 
