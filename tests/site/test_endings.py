@@ -105,3 +105,23 @@ def test_a_worker_that_crashed_is_started_again_and_one_that_met_a_limit_is_not(
         assert told == ([("restarted", None)] if again else left)
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize(("reason", "stays"), [("", 0), ("the coordinator died", 1)])
+def test_of_a_job_that_failed_the_log_says_that_files_stay(reason: str, stays: int) -> None:
+    async def test() -> None:
+        told: list[str] = []
+        job: Any = Site().job
+        job.session = SimpleNamespace(channel=None)
+        job._restarting = job._child = job._receiver = None
+        job._failed = job.succeeded = False
+        job._egress = SimpleNamespace(close=lambda: None)
+        job._series = SimpleNamespace(give_back=lambda _job: None)
+        job._keep_outputs = lambda: told.append("kept")
+        job._files = SimpleNamespace(stay=lambda: asyncio.sleep(0, told.append("stay")))
+        job._control(None, "over", {"reason": reason})
+        assert job.succeeded is not bool(reason)
+        await SiteJob._close(job)
+        assert told == ["kept", *["stay"] * stays]
+
+    asyncio.run(test())
