@@ -16,9 +16,15 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 import warm
+
+# pytest rewrites the modules of its plugins, and these are many: a second for each runner, unless
+# the first one may leave what came of it beside them.
+_WRITTEN_DOWN, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+import hypothesis  # noqa: E402
+
+sys.dont_write_bytecode = _WRITTEN_DOWN
 
 pytest_plugins = ("tests.services.postgresql", "tests.services.s3")
 hypothesis.settings.register_profile(
