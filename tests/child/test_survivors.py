@@ -10,6 +10,7 @@ import pytest
 
 from fedgate import plugins
 from fedgate.errors import FedgateError
+from fedgate_gateway.child import host
 from fedgate_gateway.sandbox.contract import Sandbox
 
 pytestmark = pytest.mark.e2e
@@ -58,6 +59,19 @@ time.sleep(60)
 _FREEZE = """
 double_fork()
 os.kill(os.getppid(), signal.SIGSTOP)
+def train(model, data, config): return model, 1, {}
+"""
+#: It stops it again whenever it is told to go on.
+_HARASS = """
+double_fork()
+guardian = os.getppid()
+if os.fork() == 0:
+    os.setsid()
+    ctypes.CDLL(None).prctl(1, 0)
+    end = time.monotonic() + 50
+    while time.monotonic() < end:
+        os.kill(guardian, signal.SIGSTOP)
+    os._exit(0)
 def train(model, data, config): return model, 1, {}
 """
 _TRAIN = "\ndef train(model, data, config): return model, 1, {}\n"
@@ -125,14 +139,22 @@ def test_daemons_end_with_the_child(
     assert workers(tmp_path) == []
 
 
-@pytest.mark.parametrize("code", [_PATRICIDE, _FREEZE], ids=["killed", "stopped"])
+@pytest.mark.parametrize(
+    "code", [_PATRICIDE, _FREEZE, _HARASS], ids=["killed", "stopped", "kept stopped"]
+)
 def test_daemons_end_when_the_work_turns_against_its_guardian(
-    worker: Callable[..., Any], length: str, code: str, tmp_path: Path
+    worker: Callable[..., Any],
+    length: str,
+    code: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(host, "_GUARDIAN_SECONDS", 0.5)
+
     async def go() -> FedgateError | None:
         watched = worker(_DAEMONS.replace("{length}", length) + code, sandbox("process"))
         await until(lambda: below(length))
-        if code is _FREEZE:
+        if code is not _PATRICIDE:
             await watched.heard("ready")
             watched.child.kill()
         else:

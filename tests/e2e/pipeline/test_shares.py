@@ -51,7 +51,7 @@ def over(bench: Any, job: str) -> None:
 @pytest.mark.parametrize(
     ("uploads", "said"),
     [
-        pytest.param([[16 * GIB, 0]] * 4, "holding", id="declared"),
+        pytest.param([[11 * MIB, 0]] * 4, "holding", id="declared"),
         pytest.param([[16 * MIB, 16 * MIB]] * 4, "hogging", id="sent"),
     ],
 )
