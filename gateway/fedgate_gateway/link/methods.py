@@ -29,7 +29,10 @@ _SHARED: Final[Options] = (
     # A connection that broke without a word is noticed within 8 s, as a silent peer is
     # (``silent_seconds``): before an enclave's grace is over.
     ("grpc.keepalive_time_ms", 4_000),
+    # Bytes that nobody acknowledges (TCP_USER_TIMEOUT), and pings that nobody answers: what stands
+    # between acknowledges bytes, so gRPC would wait a minute for the second.
     ("grpc.keepalive_timeout_ms", 4_000),
+    ("grpc.http2.ping_timeout_ms", 4_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
