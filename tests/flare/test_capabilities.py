@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 BEHIND = {
     "json_yaml_and_hocon": "test_jobs:test_different_apps_for_different_sites_in_yaml_hocon_and_js",
     "exported_recipes": "test_inspection:test_a_recipe_exported_with_an_absolute_path",
-    "recipe_execute": "../flare_door/test_recipe:test_a_recipe_runs_and_its_result_is_opened",
+    "recipe_execute": "../flare_door/test_recipe:test_a_script_that_prints_the_status",
     "flare_api_and_nvflare_job": "../flare_door/test_real_nvflare:test_the_command_submits",
     "job_folders_and_zips": "test_inspection:test_a_job_inside_one_folder_is_a_job",
     "deploy_map": "test_jobs:test_different_apps_for_different_sites",
