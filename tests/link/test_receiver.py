@@ -71,6 +71,12 @@ def run(test: Callable[[], Any]) -> None:
     asyncio.run(asyncio.wait_for(test(), 60))
 
 
+async def until(done: Callable[[], Any]) -> None:
+    """``run`` bounds it."""
+    while not done():
+        await asyncio.sleep(0.005)
+
+
 def downloads(monkeypatch: pytest.MonkeyPatch, do: Download) -> None:
     monkeypatch.setattr(cargo, "download", do)
 
@@ -166,7 +172,7 @@ def test_a_sender_that_says_nothing_of_a_lost_cargo_costs_a_bounded_time(
         downloads(monkeypatch, fail)
         ends = Ends()
         ends.put(Packet(b"n", CargoKey.generate(100)))
-        await asyncio.sleep(0.1)
+        await until(lambda: ends.received)
         assert "gone" in str(ends.received[0].error)
 
     run(test)
@@ -281,7 +287,7 @@ def test_a_witness_that_never_comes_ends_the_session(monkeypatch: pytest.MonkeyP
         downloads(monkeypatch, fetch)
         ends = Ends()
         ends.put(Packet(b"n", CargoKey.generate(100), shared=True))
-        await asyncio.sleep(0.1)
+        await until(lambda: ends.broken)
         assert "never came" in str(ends.broken[0])
 
     run(test)
@@ -377,7 +383,7 @@ def test_large_models_come_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
         keys = [CargoKey.generate(100) for _ in range(3)]
         for key in keys:
             Ends(turns=shared).put(Packet(b"n", key))
-        await asyncio.sleep(0.02)
+        await until(lambda: len(line.under_way) == 2)
         assert list(line.under_way) == keys[:2]
         line.done[keys[0]].set()
         for _ in range(100):
@@ -400,7 +406,7 @@ def test_who_stalls_or_trickles_loses_its_turn_and_nothing_else(
         await all_ends[0].settle()
         assert list(line.under_way) == [slow, quick]
         line.under_way[slow](turns._LEAST - 1)
-        for _ in range(5):  # at every look the others have brought enough
+        while len(line.under_way) < 3:  # at every look the others have brought enough
             for key in line.under_way.keys() - {slow}:
                 line.under_way[key](turns._LEAST)
             await asyncio.sleep(0.05)
