@@ -21,6 +21,17 @@ async def _pieces() -> AsyncIterator[bytes]:
 _REFUSED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
 
+def serving(answer: Callable[..., AsyncIterator[pb.Chunk]]) -> grpc.aio.Server:
+    """A gateway that hands out bundles, and is neither bound nor started yet."""
+    server = grpc.aio.server()
+    handlers = {"FetchBundle": grpc.unary_stream_rpc_method_handler(
+        answer, response_serializer=pb.Chunk.SerializeToString
+    )}  # fmt: skip
+    generic = grpc.method_handlers_generic_handler(methods.SERVICE, handlers)
+    server.add_generic_rpc_handlers((generic,))
+    return server
+
+
 def test_a_bundle_is_fetched_from_a_gateway_that_takes_connections_a_moment_later() -> None:
     async def answer(*_: Any) -> AsyncIterator[pb.Chunk]:
         yield pb.Chunk(data=b"the bundle")
@@ -35,12 +46,7 @@ def test_a_bundle_is_fetched_from_a_gateway_that_takes_connections_a_moment_late
             fetching = asyncio.create_task(cargo.fetch_bundle(link, "job-1", 100))
             while channel.get_state(try_to_connect=True) is not _REFUSED:
                 await asyncio.sleep(0.01)
-            server = grpc.aio.server()
-            handlers = {"FetchBundle": grpc.unary_stream_rpc_method_handler(
-                answer, response_serializer=pb.Chunk.SerializeToString
-            )}  # fmt: skip
-            generic = grpc.method_handlers_generic_handler(methods.SERVICE, handlers)
-            server.add_generic_rpc_handlers((generic,))
+            server = serving(answer)
             server.add_insecure_port(f"127.0.0.1:{port}")
             await server.start()
             try:
@@ -65,12 +71,7 @@ def test_a_bundle_is_asked_for_again_while_the_gateway_has_it_not(
         yield pb.Chunk(data=b"the bundle")
 
     async def fetch() -> bytes:
-        server = grpc.aio.server()
-        handlers = {"FetchBundle": grpc.unary_stream_rpc_method_handler(
-            answer, response_serializer=pb.Chunk.SerializeToString
-        )}  # fmt: skip
-        generic = grpc.method_handlers_generic_handler(methods.SERVICE, handlers)
-        server.add_generic_rpc_handlers((generic,))
+        server = serving(answer)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:

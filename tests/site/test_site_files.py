@@ -18,7 +18,8 @@ from fedgate_gateway.config import Release
 from fedgate_gateway.link.control import read_control, read_files, read_kept
 from fedgate_gateway.policy import Decision, FileFacts
 from fedgate_gateway.sealed import CargoKey
-from fedgate_gateway.site.outputs import SiteOutputs
+from fedgate_gateway.site.file_archive import Archive
+from fedgate_gateway.site.outputs import LeftFile, SiteOutputs
 from fedgate_gateway.site.site_files import MOST_FILES, SiteFiles, told_count
 
 JOB = "job-1"
@@ -151,6 +152,15 @@ def test_another_name_of_a_file_that_the_worker_did_not_write_stays(site: Site) 
     (site.folder / "scratch/link").symlink_to(secret)
     assert site.collect(note=b"n") == "files"
     assert dict(Bundle.read(site.enclave.got).tree) == {"note": b"n"}
+
+
+def test_a_file_that_cannot_be_opened_costs_the_others_nothing(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_bytes(b"1")
+    bad.symlink_to(good)
+    archive = Archive.of([LeftFile(f.name, 1, f) for f in (bad, good)], tmp_path)
+    assert dict(Bundle.read(bytes(archive.view)).tree) == {"good": b"1"}
+    archive.close()
 
 
 def test_where_no_file_can_go_the_site_says_so(site: Site) -> None:

@@ -32,7 +32,8 @@ class Archive:
     def of(cls, files: Iterable[LeftFile], folder: Path) -> Archive:
         """Plain files that have no other name; raises :class:`Unavailable` where there is no room.
 
-        A file that has grown since it was listed, or has become a link, is left out.
+        A file that has grown since it was listed, has become a link, or cannot be opened (a worker
+        chooses its mode) is left out.
         """
         count = 0
         try:
@@ -60,7 +61,10 @@ class Archive:
 
 
 def _add(zipped: zipfile.ZipFile, file: LeftFile) -> bool:
-    handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
     with open(handle, "rb") as source:  # noqa: PTH123 - by descriptor
         found = os.fstat(source.fileno())
         # A second name can be that of any file which the worker's user may read.
