@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -64,6 +65,22 @@ def test_metrics_are_means_weighted_by_examples() -> None:
     (round_,) = b.rounds
     assert round_.metrics == {"loss": pytest.approx(1.25), "extra": 5.0}
     assert (round_.sites, round_.sent_bytes, round_.received_bytes) == (("a", "b"), 200, 14)
+
+
+def test_tasks_for_a_site_that_is_gone_cost_no_memory_each() -> None:
+    b = Book()
+    b.miss("a")
+    tracemalloc.start()
+    try:
+        for _ in range(20_000):
+            b.miss("a")
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown < 100_000
+    b.answer(b.sent("b"))
+    b.publish()
+    assert (b.rounds[0].tasks, b.rounds[0].unreached) == (20_002, {"a": Failure.UNAVAILABLE})
 
 
 def test_a_number_that_is_none_spoils_no_mean() -> None:

@@ -62,6 +62,14 @@ class _Open:
 
 
 @dataclass
+class _Unsent:
+    """Tasks that reached nobody, counted: a workload may ask for a site that is gone for ever."""
+
+    tasks: int = 0
+    failures: dict[str, Failure] = field(default_factory=dict)  # by site
+
+
+@dataclass
 class Unrecorded:
     """What belongs to no round that was written: answers after its end, tasks sent to nobody."""
 
@@ -88,7 +96,7 @@ class RoundTracker:
         self._open: dict[Hashable, _Open] = {}  # by group
         self._round_of: dict[str, _Open] = {}  # by task under way
         self._given_up: dict[str, _Open] = {}  # by task
-        self._unsent: dict[Hashable, list[tuple[str, Failure]]] = {}  # of groups that are not open
+        self._unsent: dict[Hashable, _Unsent] = {}  # of groups that are not open
         #: The round opened last: what the workload calls it, our number, its kinds.
         self._newest: tuple[int, int, set[TaskKind]] = (-1, 0, set())
         self.unrecorded = Unrecorded()
@@ -114,9 +122,11 @@ class RoundTracker:
             current.tasks += 1
             current.unreached[task.site] = failure
             return
-        self._unsent.setdefault(group, []).append((task.site, failure))
+        unsent = self._unsent.setdefault(group, _Unsent())
+        unsent.tasks += 1
+        unsent.failures[task.site] = failure
         if len(self._unsent) > _UNSENT:
-            self.unrecorded.unsent += len(self._unsent.pop(next(iter(self._unsent))))
+            self.unrecorded.unsent += self._unsent.pop(next(iter(self._unsent))).tasks
 
     def settled(self, ours: str, result: Result, size: int) -> None:
         """Its answer arrived, or it was given up with ``result.error``."""
@@ -181,9 +191,9 @@ class RoundTracker:
         kinds.add(task.kind)
         self._newest = (task.round, number, kinds)
         begun = _Open(group, step, number, task.round, task.kind, self._clock())
-        for site, failure in self._unsent.pop(group, ()):
-            begun.tasks += 1
-            begun.unreached[site] = failure
+        if unsent := self._unsent.pop(group, None):
+            begun.tasks += unsent.tasks
+            begun.unreached.update(unsent.failures)
         self._open[group] = begun
         return begun
 
@@ -211,7 +221,7 @@ class RoundTracker:
         for current in list(self._open.values()):
             self._close(current)
         self._round_of.clear()
-        self.unrecorded.unsent += sum(map(len, self._unsent.values()))
+        self.unrecorded.unsent += sum(unsent.tasks for unsent in self._unsent.values())
         self._unsent.clear()
 
     def _close(self, current: _Open) -> None:
